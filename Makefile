@@ -1,0 +1,36 @@
+# Every target sets up what it needs: `make demo` works on a machine with only git, make and Python.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help venv demo test lint format clean
+help:
+	@echo "make demo   train on the Sachs flow-cytometry data, write out/sachs/ (under 5 minutes)"
+	@echo "make test   run the test suite (under 10 minutes)"
+	@echo "make lint   ruff and mypy"
+	@echo "make venv   only the virtual environment, .venv"
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+venv: $(STAMP)
+
+demo: venv
+	$(BIN)/metacadi demo --out out/sachs
+
+test: venv
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

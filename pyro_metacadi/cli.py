@@ -1,0 +1,246 @@
+"""The ``metacadi`` command: one public call per sub-command.
+
+Exit code 0, or 2 with one line on stderr for whatever the user can mend, or 130 after Ctrl-C.
+Everything heavy is imported inside the sub-commands, so that help comes at once.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pyro_metacadi import __version__
+from pyro_metacadi._output import check_output, read_record, staged_output
+from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
+
+if TYPE_CHECKING:
+    from pyro_metacadi.data.tasks import TaskDataset
+
+__all__ = ["main"]
+
+ABOUT = """\
+Learn who causes whom from several experiments, and what each experiment hit.
+
+A file of experiments is a table with a header: one row per sample, one column that names the
+experiment (the "task") the row was measured in, every other column a variable."""
+
+DEMO = """\
+Fit seven conditions of the Sachs et al. (2005) single-cell data, which come with the package, and
+find what hit ten unseen cells at a time; print how that compares with what is known. Takes
+a few minutes.
+
+example:
+  metacadi demo --out out/sachs"""
+
+SIMULATE = """\
+Draw experiments from a random causal graph whose mechanisms are Gaussian-process draws; each
+experiment intervenes on one variable. Writes tasks.csv (column task, then the variables),
+adjacency.csv (rows are causes) and intervention_targets.csv: data to try `fit` on, and the truth.
+
+example:
+  metacadi simulate gp-anm --out world --variables 10 --tasks 20 --rows 100 --seed 1"""
+
+FIT = """\
+Learn one causal graph from all experiments of a file, not told which variables they hit, and save
+the model. --log-scale takes the natural log of every value first; `adapt` remembers it.
+
+example:
+  metacadi fit data.csv --task condition --out model"""
+
+ADAPT = """\
+Find what new experiments hit, from a few rows each, with a saved model. Prints the most suspicious
+variables of every experiment with their probabilities; writes all of them to target_probs.csv, and
+posterior.nc for ArviZ.
+
+example:
+  metacadi adapt model new.csv --task run --top 5"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (by default the process's) and return its exit code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", MetaCaDIWarning)
+            warnings.showwarning = _show_warning
+            args = _parser().parse_args(argv)
+            args.command(args)
+    except (MetaCaDIError, OSError) as error:
+        print(f"metacadi: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nmetacadi: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> None:
+    check_output(args.out, overwrite=args.overwrite)
+    from pyro_metacadi.demo import run_demo
+
+    with staged_output(args.out, record=_record(args)) as folder:
+        run_demo(folder, num_steps=args.steps, seed=args.seed, progress=not args.quiet)
+    print(f"Tables, pictures and the posterior are in {args.out}")
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    check_output(args.out, overwrite=args.overwrite)
+    import pandas as pd
+
+    from pyro_metacadi import simulators
+
+    world = simulators.gp_anm(
+        num_variables=args.variables,
+        num_tasks=args.tasks,
+        num_samples=args.rows,
+        seed=args.seed,
+        intervention=args.intervention,
+    )
+    names, tasks = list(world.tasks.variables), list(world.tasks.tasks)
+    adjacency = pd.DataFrame(world.adjacency, index=pd.Index(names, name="parent"), columns=names)
+    targets = pd.DataFrame(
+        world.intervention_targets, index=pd.Index(tasks, name="task"), columns=names
+    )
+    with staged_output(args.out, record=_record(args)) as folder:
+        folder.mkdir()
+        world.tasks.to_dataframe(task="task").to_csv(folder / "tasks.csv", index=False)
+        adjacency.to_csv(folder / "adjacency.csv")
+        targets.to_csv(folder / "intervention_targets.csv")
+    print(f"{len(tasks)} tasks of {len(names)} variables are in {args.out}")
+
+
+def _fit(args: argparse.Namespace) -> None:
+    check_output(args.out, overwrite=args.overwrite)
+    from pyro_metacadi import MetaCaDI
+
+    tasks = _read(args.data, task=args.task, log_scale=args.log_scale)
+    model = MetaCaDI().fit(
+        tasks, num_steps=args.steps, seed=args.seed, device=args.device, progress=not args.quiet
+    )
+    with staged_output(args.out, record=_record(args)) as folder:
+        model.save(folder)
+    print(
+        f"The model of {len(tasks)} tasks and {len(tasks.variables)} variables is in {args.out}\n"
+        f"Next: metacadi adapt {args.out} NEW.csv --task {args.task}"
+    )
+
+
+def _adapt(args: argparse.Namespace) -> None:
+    out = args.out or Path(f"{args.data.name.split('.')[0]}-targets")
+    check_output(out, overwrite=args.overwrite)
+    from pyro_metacadi import MetaCaDI
+
+    log_scale = read_record(args.model).get("log_scale", False)
+    tasks = _read(args.data, task=args.task, log_scale=log_scale)
+    posterior = MetaCaDI.load(args.model, device=args.device).adapt(tasks, seed=args.seed)
+    ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
+    with staged_output(out, record=_record(args)) as folder:
+        folder.mkdir()
+        ranked.to_csv(folder / "target_probs.csv", index=False)
+        posterior.to_inference_data().to_netcdf(str(folder / "posterior.nc"))
+    best = ranked[ranked["rank"] <= args.top]
+    print(best.to_string(index=False, formatters={"probability": "{:.3f}".format}))
+    print(f"All probabilities and the posterior are in {out}")
+
+
+def _read(path: Path, *, task: str, log_scale: bool) -> "TaskDataset":
+    from pyro_metacadi import TaskDataset
+
+    tasks = TaskDataset.from_csv(path, task=task)
+    if not log_scale:
+        return tasks
+    import numpy as np
+
+    for name, rows in zip(tasks.tasks, tasks.arrays, strict=True):
+        for column in np.flatnonzero((rows <= 0).any(axis=0)):
+            raise DataError(
+                f"file '{path}': expected positive values for --log-scale, got "
+                f"{rows[:, column].min():g} at task {name!r}, column {tasks.variables[column]!r}. "
+                "Transform the values yourself and fit without --log-scale."
+            )
+    logs = [np.log(rows) for rows in tasks.arrays]
+    return TaskDataset.from_arrays(logs, variables=tasks.variables, tasks=tasks.tasks)
+
+
+def _record(args: argparse.Namespace) -> dict[str, Any]:
+    options = {name: value for name, value in vars(args).items() if name != "command"}
+    plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+    return {"version": __version__, **plain}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as one line, like every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. Try `{self.prog} --help`.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    style: dict[str, Any] = {
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+    parser = _Parser(prog="metacadi", description=ABOUT, **style)
+    parser.add_argument("--version", action="version", version=f"metacadi {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="a tour on real data", description=DEMO, **style)
+    _add_fitting(demo)
+    simulate = commands.add_parser(
+        "simulate", help="write experiments with a known truth", description=SIMULATE, **style
+    )
+    simulate.add_argument("simulator", choices=["gp-anm"], help="kind of world")
+    simulate.add_argument("--variables", type=_positive, default=10, help="default: 10")
+    simulate.add_argument("--tasks", type=_positive, default=20, help="default: 20")
+    simulate.add_argument("--rows", type=_positive, default=100, help="per task; default: 100")
+    simulate.add_argument("--intervention", default="hard", help="kind; default: hard")
+    fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
+    _add_data(fit)
+    _add_fitting(fit)
+    fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
+    adapt = commands.add_parser(
+        "adapt", help="find what new experiments hit", description=ADAPT, **style
+    )
+    adapt.add_argument("model", type=Path, help="folder that `metacadi fit` wrote")
+    _add_data(adapt)
+    adapt.add_argument("--top", type=_positive, default=3, help="variables to print; default: 3")
+    for command, run in ((demo, _demo), (simulate, _simulate), (fit, _fit), (adapt, _adapt)):
+        _add_output(command, required=command is not adapt)
+        command.set_defaults(command=run)
+    for command in (fit, adapt):
+        command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
+    return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", type=Path, help="table of experiments: .csv, .tsv (.gz), .parquet")
+    command.add_argument("--task", required=True, help="column that names the experiment")
+
+
+def _add_fitting(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--steps", type=_positive, help="optimisation steps; default: as needed")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
+    default = "" if required else "; default: the data's name + '-targets'"
+    command.add_argument("--out", type=Path, required=required, help=f"folder to write{default}")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace the folder of an earlier run"
+    )
+    command.add_argument("--seed", type=int, default=0, help="fixes all chance; default: 0")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"metacadi: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())

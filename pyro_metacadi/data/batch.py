@@ -1,0 +1,104 @@
+"""Tasks of unequal size as padded tensors, split into support and query rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["TaskBatch"]
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """What the model and the guide are given: the rows of several tasks, in standardised units.
+
+    The guide adapts to the *support* rows; the model scores the *query* rows `x`. Outside training
+    both are all rows of the task.
+
+    Attributes:
+        x: Query rows, zero where padded.
+        mask: Which query rows exist.
+        support: Support rows, zero where padded.
+        support_mask: Which support rows exist.
+    """
+
+    x: Float[Tensor, "task sample variable"]
+    mask: Bool[Tensor, "task sample"]
+    support: Float[Tensor, "task support variable"]
+    support_mask: Bool[Tensor, "task support"]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Sequence[Float[np.ndarray, "rows variable"]],
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "TaskBatch":
+        """Pad standardised arrays ``[rows, variable]``; every row is support and query."""
+        rows = [len(array) for array in arrays]
+        x = np.zeros((len(arrays), max(rows), arrays[0].shape[1]))
+        for padded, array in zip(x, arrays, strict=True):
+            padded[: len(array)] = array
+        mask = torch.arange(max(rows)) < torch.tensor(rows).unsqueeze(-1)
+        data = torch.as_tensor(x, dtype=dtype, device=device)
+        mask = mask.to(device)
+        return cls(data, mask, data, mask)
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks."""
+        return self.x.shape[0]
+
+    @property
+    def num_samples(self) -> int:
+        """Number of query rows of the largest task: the size of the `samples` plate."""
+        return self.x.shape[1]
+
+    @property
+    def num_variables(self) -> int:
+        """Number of variables."""
+        return self.x.shape[2]
+
+    def to(self, device: torch.device | str) -> "TaskBatch":
+        """The same batch on another device."""
+        return TaskBatch(*(getattr(self, f).to(device) for f in self.__dataclass_fields__))
+
+    def split(
+        self, support_size: int, *, generator: torch.Generator | None = None
+    ) -> "TaskBatch":
+        """Draw disjoint support and query rows anew for every task.
+
+        A task gives `support_size` rows to its support, or half of its rows if it has fewer than
+        twice as many (one of two to three, two of four to five, ...). A task of one row keeps it as
+        support and has no query row, hence no part in the reconstruction.
+
+        Args:
+            support_size: Support rows per task, the paper's N_s.
+            generator: Source of randomness on the batch's device; default torch's own.
+        """
+        rows = self.mask.sum(-1)
+        num_support = torch.minimum((rows // 2).clamp(min=1), torch.full_like(rows, support_size))
+        key = torch.rand(self.mask.shape, generator=generator, device=self.x.device)
+        shuffled = key.masked_fill(~self.mask, torch.inf).argsort(-1)
+        width = min(support_size, max(1, self.num_samples // 2))
+        position = torch.arange(self.num_samples, device=self.x.device).expand_as(shuffled)
+        support, support_mask = self._gather(
+            shuffled, position[:, :width], num_support.unsqueeze(-1)
+        )
+        first = num_support.unsqueeze(-1)
+        queries = max(1, self.num_samples - width)
+        x, mask = self._gather(shuffled, position[:, :queries] + first, rows.unsqueeze(-1))
+        return replace(self, x=x, mask=mask, support=support, support_mask=support_mask)
+
+    def _gather(
+        self, shuffled: Int[Tensor, "task all"], position: Tensor, end: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Rows at `position` of the shuffled order, zero and masked from `end` on."""
+        mask = position < end
+        index = shuffled.gather(-1, position.clamp(max=shuffled.shape[-1] - 1))
+        rows = self.x.gather(1, index.unsqueeze(-1).expand(-1, -1, self.num_variables))
+        return rows * mask.unsqueeze(-1), mask

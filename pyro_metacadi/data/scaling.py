@@ -1,0 +1,79 @@
+"""Standardisation with one mean and scale for each variable, pooled over all tasks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.errors import DataError
+from pyro_metacadi.typing import Array
+
+__all__ = ["Standardizer", "moments"]
+
+
+def moments(
+    rows: Float[np.ndarray, "rows variable"],
+) -> tuple[Float[np.ndarray, " variable"], Float[np.ndarray, " variable"]]:
+    """Return the mean and population standard deviation of each column.
+
+    Rows are first mapped to [-1, 1], so that nothing cancels, overflows or vanishes far from zero
+    or at extreme scales. A constant column has exactly its value as mean, and a deviation of 0.
+
+    Args:
+        rows: Finite values, at least one row.
+    """
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    middle, reach = low / 2 + high / 2, high / 2 - low / 2
+    constant = reach == 0
+    unit = (rows - middle) / np.where(constant, 1.0, reach)
+    mean = np.where(constant, low, middle + reach * unit.mean(axis=0))
+    return mean, np.where(constant, 0.0, reach * unit.std(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Standardizer:
+    """An affine map of each variable to mean 0 and standard deviation 1 over the training rows.
+
+    Attributes:
+        mean: In the user's units, shape [variable].
+        scale: Population standard deviation in the user's units, shape [variable]; 1 for a variable
+            that is constant over all tasks.
+        variables: Their names, in order.
+    """
+
+    mean: Float[np.ndarray, " variable"]
+    scale: Float[np.ndarray, " variable"]
+    variables: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, tasks: TaskDataset) -> "Standardizer":
+        """Measure mean and scale over all tasks, in which each row counts once."""
+        mean, deviation = moments(tasks.values)
+        return cls(mean, np.where(deviation == 0, 1.0, deviation), tasks.variables)
+
+    def transform(self, tasks: TaskDataset) -> list[Array]:
+        """Return each task's rows standardised: float64 arrays of shape [rows, variable].
+
+        Args:
+            tasks: Over the same variables; columns in another order are reordered by name.
+
+        Raises:
+            DataError: A variable is missing or unknown.
+        """
+        return [(rows - self.mean) / self.scale for rows in tasks.align(self.variables).arrays]
+
+    def inverse(
+        self, array: Float[np.ndarray, "*batch columns"]
+    ) -> Float[np.ndarray, "*batch columns"]:
+        """Return standardised values of shape [..., variable] in the user's units.
+
+        Raises:
+            DataError: The last axis is not the variables.
+        """
+        if array.shape[-1:] != self.mean.shape:
+            raise DataError(
+                f"array: expected {len(self.variables)} values on the last axis, one for each "
+                f"variable, got shape {array.shape}. Keep the order of .variables."
+            )
+        return array * self.scale + self.mean

@@ -1,0 +1,253 @@
+"""`TaskDataset`: rows measured under several experiments, each with its own number of rows."""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pyro_metacadi.data.names import (
+    check_names,
+    listed,
+    position_of,
+    positions,
+)
+from pyro_metacadi.data.rows import pieces, random_rows
+from pyro_metacadi.data.validation import as_numbers, as_table, as_tasks, check_columns
+from pyro_metacadi.errors import DataError
+from pyro_metacadi.typing import Array
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["TaskDataset"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TaskDataset:
+    """Tasks (experiments) over the same variables, in the user's units. Never changes.
+
+    Build one with `from_arrays`, `from_dataframe` or `from_csv`, which check every value.
+
+    Attributes:
+        values: All rows, task after task; read-only float64 of shape [rows, variable].
+        num_rows: Rows of each task, shape [task].
+        variables: Names of the columns.
+        tasks: Names of the tasks.
+    """
+
+    values: Float[np.ndarray, "rows variable"]
+    num_rows: Int[np.ndarray, " task"]
+    variables: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def from_arrays(cls, arrays: Any, *, variables: Any = None, tasks: Any = None) -> "TaskDataset":
+        """Build a dataset from one array for each task.
+
+        Args:
+            arrays: Sequence of array-likes of shape [rows, variable], or one of shape
+                [task, rows, variable]. Copied to float64. Data frames bring their column names.
+            variables: Names of the columns; by default X1, X2, ...
+            tasks: Names of the tasks; by default task1, task2, ...
+
+        Raises:
+            DataError: No tasks, rows or variables; not two-dimensional; unequal columns; values
+                that are not finite numbers; the wrong number of names, or one of them twice.
+        """
+        parts = as_tasks(arrays)
+        task_names = check_names(tasks, what="tasks", count=len(parts), default="task")
+        tables = [as_table(rows, task=name) for rows, name in zip(parts, task_names, strict=True)]
+        if variables is None:
+            variables = getattr(parts[0], "columns", None)
+        width = tables[0].shape[1]
+        names = check_names(variables, what="variables", count=width, default="X")
+        check_columns(parts, tables, tasks=task_names, variables=names)
+        values = np.concatenate(as_numbers(tables, tasks=task_names, variables=names))
+        num_rows = np.array([len(table) for table in tables])
+        values.flags.writeable = num_rows.flags.writeable = False
+        return cls(values, num_rows, names, task_names)
+
+    @classmethod
+    def from_dataframe(cls, df: Any, *, task: Any) -> "TaskDataset":
+        """Build a dataset from a pandas DataFrame that holds all tasks.
+
+        Args:
+            df: One row for each sample; every column but `task` is a variable.
+            task: Name of the column that says which task a row is from. Tasks come in order of
+                first appearance; their rows need not be together. Labels become strings.
+
+        Raises:
+            DataError: As `from_arrays`; also a missing task column or label.
+        """
+        from pyro_metacadi.data.readers import grouped_rows
+
+        arrays, variables, labels = grouped_rows(df, task=task)
+        return cls.from_arrays(arrays, variables=variables, tasks=labels)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], *, task: str) -> "TaskDataset":
+        """Build a dataset from a .csv, .tsv (either may end in .gz) or .parquet file with a header.
+
+        Args:
+            path: The file; its extension says how it is delimited.
+            task: Name of the column that says which task a row is from.
+
+        Raises:
+            DataError: As `from_dataframe`; also a file that cannot be read. Names the path.
+        """
+        from pyro_metacadi.data.readers import read_table
+
+        frame = read_table(path, task=task)
+        try:
+            return cls.from_dataframe(frame, task=task)
+        except DataError as error:
+            raise DataError(f"file {os.fspath(path)!r}: {error}") from error
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The rows of each task: read-only float64 arrays of shape [rows, variable]."""
+        return np.split(self.values, np.cumsum(self.num_rows)[:-1])
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator["TaskDataset"]:
+        return (self[position] for position in range(len(self)))
+
+    def __contains__(self, task: object) -> bool:
+        return task in self.tasks
+
+    def __getitem__(self, key: Any) -> "TaskDataset":
+        """Return the tasks that `key` names: a name, an int, a slice, a list of these or a mask.
+
+        Raises:
+            DataError: An unknown task, a mask of the wrong length, or nothing selected.
+        """
+        arrays = self.arrays
+        chosen = positions(key, tasks=self.tasks)
+        return TaskDataset.from_arrays(
+            [arrays[position] for position in chosen],
+            variables=self.variables,
+            tasks=[self.tasks[position] for position in chosen],
+        )
+
+    def select(self, variables: Any) -> "TaskDataset":
+        """Return the dataset with these variables only, in this order.
+
+        Raises:
+            DataError: An unknown variable, one twice, or none.
+        """
+        names = check_names(variables, what="variables")
+        columns = [position_of(name, among=self.variables, what="variable") for name in names]
+        parts = [rows[:, columns] for rows in self.arrays]
+        return TaskDataset.from_arrays(parts, variables=names, tasks=self.tasks)
+
+    def align(self, variables: Sequence[str]) -> "TaskDataset":
+        """Return the dataset with exactly these variables, reordered by name where need be.
+
+        Raises:
+            DataError: The sets of names differ; says which are missing and which unknown.
+        """
+        if tuple(variables) == self.variables:
+            return self
+        missing = [repr(name) for name in variables if name not in self.variables]
+        unknown = [repr(name) for name in self.variables if name not in variables]
+        if missing or unknown:
+            raise DataError(
+                f"variables: expected the same {len(variables)} names, got "
+                f"{listed(missing) or 'none'} missing and {listed(unknown) or 'none'} unknown. "
+                f"Rename the columns or choose them with .select(...)."
+            )
+        return self.select(variables)
+
+    def concatenate(self, *others: "TaskDataset") -> "TaskDataset":
+        """Return the tasks of this dataset, then those of the `others`, over the same variables.
+
+        Raises:
+            DataError: The variables differ (their order may), or two tasks have one name.
+        """
+        parts = [self, *(other.align(self.variables) for other in others)]
+        return TaskDataset.from_arrays(
+            [rows for part in parts for rows in part.arrays],
+            variables=self.variables,
+            tasks=[name for part in parts for name in part.tasks],
+        )
+
+    def split_rows(
+        self, rows_per_task: int, *, seed: Any = None, drop_remainder: bool = False
+    ) -> "TaskDataset":
+        """Cut every task into pieces, tasks of their own named ``"<task>/1"``, ``"<task>/2"``, ...
+
+        Args:
+            rows_per_task: Rows of a piece; the last piece of a task may have fewer.
+            seed: Whole number or numpy generator that shuffles each task's rows first; by default
+                pieces are consecutive rows.
+            drop_remainder: Leave out pieces with fewer rows.
+
+        Raises:
+            ConfigError: `rows_per_task` is not positive, or `seed` is no seed.
+            DataError: `drop_remainder` would leave nothing of a task.
+        """
+        arrays, names = pieces(
+            self.arrays, self.tasks, size=rows_per_task, seed=seed, drop_remainder=drop_remainder
+        )
+        return TaskDataset.from_arrays(arrays, variables=self.variables, tasks=names)
+
+    def take_rows(self, n: int, *, seed: Any) -> "TaskDataset":
+        """Keep `n` random rows of every task, in their order.
+
+        Args:
+            n: Rows to keep of each task.
+            seed: Whole number or numpy generator.
+
+        Raises:
+            ConfigError: `n` is not positive, or `seed` is no seed.
+            DataError: A task has fewer than `n` rows.
+        """
+        arrays = random_rows(self.arrays, self.tasks, n=n, seed=seed)
+        return TaskDataset.from_arrays(arrays, variables=self.variables, tasks=self.tasks)
+
+    def to_dataframe(self, task: str = "task") -> "pandas.DataFrame":
+        """Return all rows as a DataFrame, with the task names in column `task`.
+
+        Raises:
+            DataError: A variable has the name `task`.
+        """
+        from pyro_metacadi.data.readers import joined_frame
+
+        return joined_frame(
+            self.values, self.num_rows, variables=self.variables, tasks=self.tasks, column=task
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskDataset):
+            return NotImplemented
+        return (
+            (self.tasks, self.variables) == (other.tasks, other.variables)
+            and np.array_equal(self.num_rows, other.num_rows)
+            and np.array_equal(self.values, other.values)
+        )
+
+    def __repr__(self) -> str:
+        fewest, most = self.num_rows.min(), self.num_rows.max()
+        rows = f"{most}" if fewest == most else f"{fewest}-{most}"
+        return (
+            f"TaskDataset({len(self)} tasks: {listed(self.tasks)}; {len(self.variables)} "
+            f"variables: {listed(self.variables)}; {rows} rows a task)"
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        raise DataError(
+            "TaskDataset: expected one array, got tasks of unequal size. Use .arrays or .values."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles are rebuilt, so that their arrays are read-only as well.
+        build = functools.partial(
+            TaskDataset.from_arrays, variables=self.variables, tasks=self.tasks
+        )
+        return build, (self.arrays,)

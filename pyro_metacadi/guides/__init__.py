@@ -1,0 +1,28 @@
+"""The variational posterior: q(order) q(edge), closed-form readouts, q(target)."""
+
+from pyro_metacadi._lazy import attach
+
+__all__ = [
+    "Adaptation",
+    "DAGGuide",
+    "FlattenedDeepSets",
+    "MetaCaDIGuide",
+    "RidgeAdaptation",
+    "TargetPredictor",
+    "feature_blocks",
+    "known_graph",
+]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Adaptation": ".adaptation",
+        "DAGGuide": ".dag",
+        "FlattenedDeepSets": ".targets",
+        "MetaCaDIGuide": ".metacadi",
+        "RidgeAdaptation": ".adaptation",
+        "TargetPredictor": ".targets",
+        "feature_blocks": ".features",
+        "known_graph": ".dag",
+    },
+)

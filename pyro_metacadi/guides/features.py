@@ -1,0 +1,53 @@
+"""The nine feature blocks C_t that tell how a task deviates from its mechanisms (Section 4.2)."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["NUM_BLOCKS", "feature_blocks"]
+
+NUM_BLOCKS = 9
+
+
+def feature_blocks(
+    support: Float[Tensor, "task support variable"],
+    mask: Bool[Tensor, "task support"],
+    *,
+    observational: Float[Tensor, "*draw task support variable"],
+    interventional: Float[Tensor, "*draw task support variable"],
+) -> Float[Tensor, "*draw task support nine variable"]:
+    r"""Stack the blocks of
+
+    .. math:: C_t = [D, \hat X_{obs}, D - \hat X_{obs}, (D - \hat X_{obs})^2,
+                     \hat X_{int}, D - \hat X_{int}, (D - \hat X_{int})^2, \mu(D), \sigma(D)]
+
+    Args:
+        support: D, the support rows, standardised.
+        mask: Which support rows exist.
+        observational: Predictions of the observational mechanisms.
+        interventional: Predictions of the task's adapted interventional mechanisms.
+
+    Returns:
+        The blocks on their own axis, so that predictors may flatten or share them. μ and σ are the
+        support's mean and *population* standard deviation, which is 0, not NaN, for one row.
+
+    Source: Ong et al. 2025, Section 4.2.
+    """
+    weight = mask.unsqueeze(-1).to(support.dtype)
+    count = weight.sum(-2, keepdim=True).clamp(min=1.0)
+    mean = (support * weight).sum(-2, keepdim=True) / count
+    variance = ((support - mean).square() * weight).sum(-2, keepdim=True) / count
+    from_obs, from_int = support - observational, support - interventional
+    shape = observational.shape
+    blocks = [
+        support.expand(shape),
+        observational,
+        from_obs,
+        from_obs.square(),
+        interventional,
+        from_int,
+        from_int.square(),
+        mean.expand(shape),
+        variance.sqrt().expand(shape),
+    ]
+    return torch.stack(blocks, dim=-2)

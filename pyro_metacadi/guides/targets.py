@@ -1,0 +1,73 @@
+"""Amortised prediction of a task's intervention targets (Eq. 3)."""
+
+import math
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from pyro_metacadi.guides.features import NUM_BLOCKS
+
+__all__ = ["FlattenedDeepSets", "TargetPredictor"]
+
+
+@runtime_checkable
+class TargetPredictor(Protocol):
+    """Feature blocks -> log-odds that each variable is a target."""
+
+    def __call__(
+        self,
+        blocks: Float[Tensor, "*draw task support nine variable"],
+        mask: Bool[Tensor, "task support"],
+    ) -> Float[Tensor, "*draw task variable"]:
+        """Logits ζ of every task; must not depend on the order of the rows."""
+        ...
+
+
+class FlattenedDeepSets(nn.Module):
+    r"""The paper's predictor: ζ = g([z_ME, z_EM]) on all variables' blocks at once.
+
+    A row's 9 d features are embedded by h; z_ME is the mean of the rows' embeddings and z_EM the
+    embedding of the rows' mean. h and g are dense in the variables, so this predictor belongs to
+    one set of variables in one order.
+
+    Args:
+        num_variables: d.
+        embedding: k, the size of an embedding.
+        hidden: Units of the hidden layers of h and g.
+        probability: Probability of a target that the untrained predictor says.
+
+    Source: Ong et al. 2025, Section 4.2; Zaheer et al. 2017.
+    """
+
+    def __init__(
+        self,
+        num_variables: int,
+        *,
+        embedding: int = 64,
+        hidden: int = 128,
+        probability: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(
+            nn.Linear(NUM_BLOCKS * num_variables, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
+        )
+        self.decode = nn.Sequential(
+            nn.Linear(2 * embedding, hidden), nn.SiLU(), nn.Linear(hidden, num_variables)
+        )
+        last = self.decode[-1]
+        nn.init.constant_(last.bias, math.log(probability / (1 - probability)))
+
+    def forward(
+        self,
+        blocks: Float[Tensor, "*draw task support nine variable"],
+        mask: Bool[Tensor, "task support"],
+    ) -> Float[Tensor, "*draw task variable"]:
+        """Logits ζ (see `TargetPredictor`)."""
+        rows = blocks.flatten(-2)
+        weight = mask.to(rows.dtype)
+        weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1.0)).unsqueeze(-1)
+        mean_of_embeddings = (self.embed(rows) * weight).sum(-2)
+        embedding_of_mean = self.embed((rows * weight).sum(-2))
+        return self.decode(torch.cat([mean_of_embeddings, embedding_of_mean], dim=-1))

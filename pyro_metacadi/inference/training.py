@@ -1,0 +1,139 @@
+"""Stochastic variational inference: the loop that minimises the objective."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.errors import ConfigError, MetaCaDIError
+from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.objective import MetaCaDIObjective
+from pyro_metacadi.models.metacadi import MetaCaDIModel
+
+__all__ = ["Callback", "Training", "isolated", "train"]
+
+Callback = Callable[[int, dict[str, Tensor]], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to optimise; the defaults are our choice, the paper's appendix is not public.
+
+    Attributes:
+        num_steps: Gradient steps; every step sees all tasks, split anew.
+        support_size: Support rows per task, the paper's N_s.
+        learning_rate: Of the mechanisms and the target predictor (Adam).
+        graph_learning_rate: Of the order and edge parameters.
+        max_norm: Gradients are clipped to this Euclidean norm.
+    """
+
+    num_steps: int = 2000
+    support_size: int = 10
+    learning_rate: float = 3e-3
+    graph_learning_rate: float = 2e-2
+    max_norm: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            if not getattr(self, name) > 0:
+                raise ConfigError(
+                    f"{name}: expected a number > 0, got {getattr(self, name)!r}. "
+                    f"The default is {type(self).__dataclass_fields__[name].default!r}."
+                )
+
+
+@contextmanager
+def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run with a seeded RNG and with parameters kept in the modules; restore both afterwards.
+
+    Inside, Pyro's param store is neither read nor written; the caller's random state and Pyro
+    settings are what they were once the block ends.
+    """
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        pyro.settings.context(module_local_params=True),
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+def train(
+    model: MetaCaDIModel,
+    guide: MetaCaDIGuide,
+    batch: TaskBatch,
+    *,
+    objective: MetaCaDIObjective,
+    options: Training,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Fit the parameters of `model` and `guide` in place.
+
+    Call it inside `isolated`, in which model and guide must have been built as well.
+
+    Args:
+        model: The program.
+        guide: Its guide.
+        batch: All rows of all training tasks, on the modules' device.
+        objective: What is minimised.
+        options: Steps, learning rates, support size.
+        callbacks: Called as ``callback(step, terms)`` after every step; `terms` are detached
+            tensors. An exception ends the training.
+        progress: Whether to show a bar with the current loss.
+
+    Returns:
+        History: ``loss`` and each of the objective's terms by name, one value per step.
+
+    Raises:
+        MetaCaDIError: If the loss is no longer finite; names the step and the term.
+    """
+    loss_module = objective(model, guide)
+    optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    record: dict[str, list[Tensor]] = defaultdict(list)
+    with tqdm(range(options.num_steps), disable=not progress, desc="fit", leave=False) as bar:
+        for step in bar:
+            optimiser.zero_grad(set_to_none=True)
+            loss = loss_module(batch.split(options.support_size))
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, options.max_norm)
+            optimiser.step()
+            terms = {"loss": loss.detach(), **objective.terms}
+            for name, value in terms.items():
+                record[name].append(value)
+            for callback in callbacks:
+                callback(step, terms)
+            if step % 50 == 0 or step == options.num_steps - 1:
+                _check_finite(step, terms)
+                bar.set_postfix(loss=f"{terms['loss'].item():.3f}")
+    return {name: torch.stack(values).cpu().numpy() for name, values in record.items()}
+
+
+def _parameter_groups(
+    model: MetaCaDIModel, guide: MetaCaDIGuide, options: Training
+) -> list[dict[str, Any]]:
+    graph = list(guide.dag.parameters())
+    rest = [p for p in model.parameters() if p.requires_grad]
+    rest += [p for name, p in guide.named_parameters() if not name.startswith("dag.")]
+    return [
+        {"params": rest, "lr": options.learning_rate},
+        {"params": graph, "lr": options.graph_learning_rate},
+    ]
+
+
+def _check_finite(step: int, terms: dict[str, Tensor]) -> None:
+    for name, value in terms.items():
+        if not torch.isfinite(value):
+            raise MetaCaDIError(
+                f"training: expected a finite {name}, got {value.item()} at step {step}. Lower "
+                f"the learning rates, or look for extreme values in the data."
+            )

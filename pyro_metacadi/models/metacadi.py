@@ -1,0 +1,136 @@
+"""The generative program of Section 4 (Eq. 2): what the data are assumed to be."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.models.mechanisms import Mechanisms
+from pyro_metacadi.models.noise import Noise
+from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.ops.relax import adjacency_from_order
+
+__all__ = ["MetaCaDIModel", "without_plates"]
+
+
+def without_plates(value: Tensor, *, event_dim: int) -> Tensor:
+    """Drop the singleton `tasks` and `samples` dims that a global site has under a plate of draws.
+
+    A graph site is ``[*event]``, or ``[draw, 1, 1, *event]`` when draws are vectorised.
+    """
+    if value.dim() <= event_dim:
+        return value
+    return value.squeeze(-event_dim - 1).squeeze(-event_dim - 1)
+
+
+class MetaCaDIModel(PyroModule):
+    r"""Pyro program of the shared graph, every task's targets and mechanisms, and the data.
+
+    Per variable i, task t and row n (Eq. 2):
+
+    .. math:: x_i = (1 - m_{t,i})\, f_i(A_i \circ x) + m_{t,i}\, f^I_{t,i}(A_i \circ x) + \epsilon_i
+
+    ===================== ======================================== =============================
+    site                  prior                                    shape
+    ===================== ======================================== =============================
+    order_score           Gumbel(0, 1): uniform over orders        ``[variable]``
+    edge                  `graph_prior`                            ``[parent, child]``
+    intervention_target   Bernoulli(`target_prior`)                ``[task, 1, variable]``
+    readout               Normal(0, penalty^-1/2), not scored      ``[task, 1, variable, feature]``
+    x                     `noise` around Eq. 2, query rows only    ``[task, sample, variable]``
+    ===================== ======================================== =============================
+
+    The readout is the guide's closed-form solution; scoring it as well would count the ridge
+    penalty twice, so its log density is masked unless `score_readout`.
+
+    Args:
+        num_variables: d.
+        mechanisms: Observational and interventional mechanisms; this model owns their parameters.
+        noise: Noise model.
+        graph_prior: Prior over edges.
+        target_prior: Prior probability that a variable is a target.
+        readout_penalty: Ridge penalty λ of Eq. 5 = prior precision of the readout.
+        score_readout: Whether the readout's prior counts in the log density.
+        temperature: Of the order's relaxation in the backward pass.
+
+    Source: Ong et al. 2025, Section 4.
+    """
+
+    zero: Tensor
+
+    def __init__(
+        self,
+        num_variables: int,
+        *,
+        mechanisms: Mechanisms,
+        noise: Noise,
+        graph_prior: GraphPrior,
+        target_prior: float = 0.1,
+        readout_penalty: float = 1.0,
+        score_readout: bool = False,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.num_variables = num_variables
+        self.mechanisms, self.noise, self.graph_prior = mechanisms, noise, graph_prior
+        self.target_prior, self.readout_penalty = target_prior, readout_penalty
+        self.score_readout, self.temperature = score_readout, temperature
+        # Priors are built on a buffer, so that `.to(device)` and `.double()` move them too.
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self, batch: TaskBatch) -> Float[Tensor, "*draw task sample variable"]:
+        """Run the program on the query rows of `batch`; returns the `x` site's value."""
+        adjacency = self.sample_graph()
+        with pyro.plate("tasks", batch.num_tasks, dim=-2):
+            target = pyro.sample("intervention_target", self._target_prior())
+            readout = pyro.sample("readout", self._readout_prior())
+            with (
+                pyro.plate("samples", batch.num_samples, dim=-1),
+                poutine.mask(mask=batch.mask),
+            ):
+                features = self.mechanisms.features(batch.x, adjacency)
+                loc = self._predict(batch.x, adjacency, features, target, readout)
+                residual = self._residual(batch.x, loc, features)
+                pyro.deterministic("residual", residual, event_dim=1)
+                law = self.noise(loc, features).to_event(1)
+                return pyro.sample("x", law, obs=batch.x)
+
+    def sample_graph(self) -> Float[Tensor, "*draw parent child"]:
+        """Sample `order_score` and `edge`; the adjacency they determine, rows being causes."""
+        ones = self.zero.new_ones(self.num_variables)
+        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
+        edge = pyro.sample("edge", self.graph_prior())
+        return adjacency_from_order(
+            without_plates(order_score, event_dim=1),
+            without_plates(edge, event_dim=2),
+            temperature=self.temperature,
+        )
+
+    def _target_prior(self) -> dist.TorchDistribution:
+        probability = self.zero.new_full((self.num_variables,), self.target_prior)
+        return dist.Bernoulli(probability).to_event(1)
+
+    def _readout_prior(self) -> dist.TorchDistribution:
+        shape = (self.num_variables, self.mechanisms.num_features)
+        scale = self.zero.new_full(shape, self.readout_penalty**-0.5)
+        return dist.Normal(torch.zeros_like(scale), scale).to_event(2).mask(self.score_readout)
+
+    def _predict(
+        self, x: Tensor, adjacency: Tensor, features: Tensor, target: Tensor, readout: Tensor
+    ) -> Float[Tensor, "*draw task sample variable"]:
+        """The mean of Eq. 2: the observational or, at a target, the interventional prediction."""
+        observational = self.mechanisms.observe(x, adjacency)
+        interventional = self.mechanisms.intervene(features, readout.squeeze(-3))
+        return torch.lerp(observational, interventional, target)
+
+    def _residual(
+        self, x: Tensor, loc: Tensor, features: Tensor
+    ) -> Float[Tensor, "*draw task sample variable"]:
+        """The noise that explains x, in units of its own scale up to a constant."""
+        response, precision = self.noise.linearize(x, features)
+        residual = response - loc
+        return residual if precision is None else residual * precision.sqrt()

@@ -1,0 +1,15 @@
+"""Worlds with a known truth: graphs, mechanisms, interventions and the tasks drawn from them."""
+
+from pyro_metacadi._lazy import attach
+
+__all__ = ["World", "erdos_renyi", "gp_anm", "scale_free"]
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "World": ".world",
+        "erdos_renyi": ".graphs",
+        "gp_anm": ".gp",
+        "scale_free": ".graphs",
+    },
+)

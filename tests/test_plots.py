@@ -1,0 +1,142 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pyro_metacadi import plots
+from pyro_metacadi.errors import ConfigError, DataError
+
+
+def edges(num_variables=4):
+    rng = np.random.default_rng(0)
+    names = [f"gene{i}" for i in range(num_variables)]
+    probs = rng.random((num_variables, num_variables)) * (1 - np.eye(num_variables))
+    return xr.DataArray(probs, dims=("parent", "child"), coords={"parent": names, "child": names})
+
+
+def targets(num_tasks=3, num_variables=4):
+    return xr.DataArray(
+        np.random.default_rng(1).random((num_tasks, num_variables)),
+        dims=("task", "variable"),
+        coords={
+            "task": [f"task{i}" for i in range(num_tasks)],
+            "variable": [f"gene{i}" for i in range(num_variables)],
+        },
+    )
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def outlined(ax):
+    """Cells (row, column) that carry an outline."""
+    return {(round(p.get_y() + 0.42), round(p.get_x() + 0.42)) for p in ax.patches}
+
+
+def test_edge_heatmap_shows_the_probabilities_with_parents_as_rows():
+    probs = edges()
+    ax = plots.edge_heatmap(probs)
+    np.testing.assert_array_equal(ax.images[0].get_array(), probs.values)
+    assert ax.images[0].get_clim() == (0, 1)
+    assert ax.get_ylabel() == "parent (cause)"
+    assert ax.get_xlabel() == "child (effect)"
+    assert labels(ax.yaxis) == labels(ax.xaxis) == list(probs.parent.values)
+    assert ax.images[0].colorbar.ax.get_ylabel() == "probability of the edge"
+
+
+def test_target_heatmap_shows_tasks_as_rows():
+    ax = plots.target_heatmap(targets())
+    assert labels(ax.yaxis) == ["task0", "task1", "task2"]
+    assert labels(ax.xaxis) == ["gene0", "gene1", "gene2", "gene3"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("task", "variable")
+
+
+def test_true_cells_and_only_those_are_outlined():
+    truth = np.zeros((4, 4), dtype=int)
+    truth[0, 3] = truth[2, 1] = 1
+    assert outlined(plots.edge_heatmap(edges(), truth=truth)) == {(0, 3), (2, 1)}
+    assert plots.edge_heatmap(edges()).get_legend() is None
+    assert outlined(plots.target_heatmap(targets(), truth=truth[:3])) == {(0, 3), (2, 1)}
+    assert not plots.target_heatmap(targets(), truth=np.zeros((3, 4))).patches
+
+
+def test_darker_is_more_probable_in_greyscale_too():
+    image = plots.edge_heatmap(edges()).images[0]
+    grey = image.cmap(np.linspace(0, 1, 50))[:, :3] @ [0.299, 0.587, 0.114]
+    assert (np.diff(grey) < 0).all()
+
+
+def test_the_given_axes_are_drawn_on():
+    from matplotlib.figure import Figure
+
+    ax, _ = Figure().subplots(1, 2)
+    assert plots.edge_heatmap(edges(), ax=ax) is ax
+
+
+@pytest.mark.parametrize("num_variables", [1, 2, 50])
+def test_labels_fit_their_cells(num_variables):
+    ax = plots.edge_heatmap(edges(num_variables))
+    ax.figure.canvas.draw()
+    cell = ax.get_window_extent().height / num_variables
+    assert all(t.get_window_extent().height <= cell for t in ax.get_yticklabels())
+
+
+@pytest.mark.parametrize("extension", ["png", "pdf", "svg"])
+def test_figures_are_saved(tmp_path, extension):
+    path = tmp_path / f"edges.{extension}"
+    plots.save_figure(plots.edge_heatmap(edges()), path)
+    assert path.stat().st_size > 1000
+
+
+def test_an_axes_of_a_subfigure_is_saved_as_the_whole_figure(tmp_path):
+    from matplotlib.figure import Figure
+
+    ax = Figure().subfigures(1, 2)[0].subplots()
+    plots.save_figure(plots.target_heatmap(targets(), ax=ax), tmp_path / "targets.png")
+    assert (tmp_path / "targets.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "message"),
+    [
+        (
+            lambda: plots.edge_heatmap(edges(), truth=np.zeros((3, 4))),
+            DataError,
+            r"truth: expected shape \[4, 4\] as the probabilities, got \[3, 4\]",
+        ),
+        (
+            lambda: plots.edge_heatmap(edges() + 1.5),
+            DataError,
+            r"edge_probs: expected probabilities from 0 to 1, got 1\.5",
+        ),
+        (lambda: plots.target_heatmap(targets() * np.nan), DataError, r"target_probs: .* got nan"),
+        (
+            lambda: plots.save_figure(plots.edge_heatmap(edges()), "edges.docx"),
+            ConfigError,
+            r"figure format: expected one of .*png.*, got '\.docx'",
+        ),
+        (
+            lambda: plots.save_figure(plots.edge_heatmap(edges()), "nowhere/edges.png"),
+            ConfigError,
+            r"figure path: expected an existing folder, got 'nowhere'",
+        ),
+    ],
+)
+def test_bad_input_is_named(draw, error, message):
+    with pytest.raises(error, match=message):
+        draw()
+
+
+def test_drawing_leaves_matplotlib_alone():
+    code = """
+import sys
+from pyro_metacadi import plots
+assert not any(name.startswith("matplotlib") for name in sys.modules)
+import numpy as np, xarray as xr
+plots.edge_heatmap(xr.DataArray(np.zeros((2, 2)), dims=("parent", "child")))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
