@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.simplefilter("default", MetaCaDIWarning)
             warnings.showwarning = _show_warning
             args = _parser().parse_args(argv)
-            args.command(args)
+            args.run(args)
     except (MetaCaDIError, OSError) as error:
         print(f"metacadi: error: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -139,7 +139,7 @@ def _adapt(args: argparse.Namespace) -> None:
         folder.mkdir()
         ranked.to_csv(folder / "target_probs.csv", index=False)
         posterior.to_inference_data().to_netcdf(str(folder / "posterior.nc"))
-    best = ranked[ranked["rank"] <= args.top]
+    best = ranked.loc[ranked["rank"] <= args.top, ["task", "rank", "variable", "probability"]]
     print(best.to_string(index=False, formatters={"probability": "{:.3f}".format}))
     print(f"All probabilities and the posterior are in {out}")
 
@@ -164,7 +164,7 @@ def _read(path: Path, *, task: str, log_scale: bool) -> "TaskDataset":
 
 
 def _record(args: argparse.Namespace) -> dict[str, Any]:
-    options = {name: value for name, value in vars(args).items() if name != "command"}
+    options = {name: value for name, value in vars(args).items() if name != "run"}
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
     return {"version": __version__, **plain}
 
@@ -183,7 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     }
     parser = _Parser(prog="metacadi", description=ABOUT, **style)
     parser.add_argument("--version", action="version", version=f"metacadi {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
 
     demo = commands.add_parser("demo", help="a tour on real data", description=DEMO, **style)
     _add_fitting(demo)
@@ -207,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     adapt.add_argument("--top", type=_positive, default=3, help="variables to print; default: 3")
     for command, run in ((demo, _demo), (simulate, _simulate), (fit, _fit), (adapt, _adapt)):
         _add_output(command, required=command is not adapt)
-        command.set_defaults(command=run)
+        command.set_defaults(run=run)
     for command in (fit, adapt):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
     return parser

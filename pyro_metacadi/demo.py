@@ -1,4 +1,4 @@
-"""A tour on real data: which proteins did seven reagents hit in human T cells?
+"""A tour on real data: which proteins did the reagents hit in human T cells?
 
 Sachs et al. (2005) measured eleven signalling proteins in single cells under reagents that each
 act on a known protein. The model is never told which: the demo compares what it says of cells
@@ -197,7 +197,9 @@ def _write(findings: Findings, out: Path) -> None:
     posterior, sachs = findings.posterior, findings.sachs
     posterior.to_inference_data().to_netcdf(str(out / "posterior.nc"))
     edges = posterior.edge_probs.to_series().rename("probability").sort_values(ascending=False)
-    edges.to_csv(out / "edge_probs.csv")
+    edges[edges.index.get_level_values(0) != edges.index.get_level_values(1)].to_csv(
+        out / "edge_probs.csv"
+    )
     columns = ["task", "variable", "probability", "rank"]
     posterior.rank_targets()[columns].to_csv(out / "target_probs.csv", index=False)
     ax = plots.edge_heatmap(posterior.edge_probs, truth=sachs.adjacency)

@@ -190,21 +190,21 @@ def _distinct_graphs(draws: ArrayLike, *, num_variables: int) -> tuple[Array, Ar
     flat = _binary(array, "draws", GraphError).reshape(-1, size**2)
     flat, counts = np.unique(flat, axis=0, return_counts=True)
     graphs = flat.reshape(-1, size, size)
-    _check_acyclic(graphs, name="draws", variables=_default_names(size))
+    _check_acyclic(graphs, name="draws")
     return graphs, counts
 
 
 def _true_graph(adjacency: ArrayLike, *, names: Sequence[str] | None = None) -> Array:
     """Return the true graph as int8 (all that gadjid takes), or say why it is none."""
     array = np.asarray(adjacency)
-    size = len(names) if names is not None else max(1, 0, *array.shape)
+    size = len(names) if names is not None else max((1, *array.shape))
     if array.shape != (size, size):
         raise GraphError(
             f"adjacency: expected shape [{size}, {size}], one row and column per variable, "
             f"got {list(array.shape)}. Pass adjacency[i, j] = 1 for X_i -> X_j, square."
         )
     graph = _binary(array, "adjacency", GraphError)
-    _check_acyclic(graph[None], name="adjacency", variables=names or _default_names(size))
+    _check_acyclic(graph[None], name="adjacency", variables=names)
     return graph
 
 
@@ -243,33 +243,23 @@ def _binary(array: Array, name: str, error: type[DataError] | type[GraphError]) 
     return np.ascontiguousarray(array, dtype=np.int8)
 
 
-def _check_acyclic(graphs: Array, *, name: str, variables: Sequence[str]) -> None:
+def _check_acyclic(graphs: Array, *, name: str, variables: Sequence[str] | None = None) -> None:
     """Raise on a cycle in any of ``graphs [graph, parent, child]``: gadjid would panic on it."""
-    left = np.ones(graphs.shape[:2], dtype=bool)
-    while True:
-        # Whoever has no parent left is on no cycle; peel such variables until none can be.
-        peeled = left & (graphs.astype(bool) & left[:, :, None]).any(axis=1)
-        if (peeled == left).all():
-            break
+    present, left = graphs.astype(bool), np.ones(graphs.shape[:2], dtype=bool)
+    # Whoever has no parent left is on no cycle; peel such variables until none can be.
+    while (peeled := left & (present & left[:, :, None]).any(axis=1)).sum() < left.sum():
         left = peeled
-    cyclic = left.any(axis=1)
-    if cyclic.any():
+    if left.any():
+        import torch  # only to say what is wrong: scoring itself is numpy
+
+        from pyro_metacadi.ops.graphs import find_cycle
+
+        cycle = find_cycle(torch.from_numpy(graphs[left.any(axis=1)][0])) or []
+        names = [variables[index] if variables else f"X{index + 1}" for index in cycle]
         raise GraphError(
-            f"{name}: expected directed acyclic graphs, got the cycle "
-            f"{_cycle(graphs[cyclic][0], variables)}. Remove one of its edges."
+            f"{name}: expected directed acyclic graphs, got the cycle {' -> '.join(names)}. "
+            "Remove one of its edges."
         )
-
-
-def _cycle(graph: Array, variables: Sequence[str]) -> str:
-    import torch  # only to say what is wrong: scoring itself is numpy
-
-    from pyro_metacadi.ops.graphs import find_cycle
-
-    return " -> ".join(variables[index] for index in find_cycle(torch.from_numpy(graph)) or ())
-
-
-def _default_names(num_variables: int) -> list[str]:
-    return [f"X{index + 1}" for index in range(num_variables)]
 
 
 def _undefined(name: str, *, needs: str, got: str) -> float:

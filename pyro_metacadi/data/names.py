@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,12 @@ def check_names(
         default: Stem of the default names.
 
     Raises:
-        DataError: Not a sequence, the wrong number, or two labels that read the same.
+        DataError: Not a sequence (sets have no order), the wrong number, or two labels that
+            read the same.
     """
     if names is None and count is not None:
         return tuple(f"{default}{number}" for number in range(1, count + 1))
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    if isinstance(names, str | Set) or not isinstance(names, Iterable):
         raise DataError(
             f"{what}: expected a sequence of names, got {names!r}. Pass a list of strings."
         )

@@ -20,6 +20,8 @@ from pyro_metacadi.typing import Array
 __all__ = ["grouped_rows", "joined_frame", "read_table"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_NO_VALUE = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>"]
+_NO_LABEL = [""]  # a condition may well be called "None" or "NA"
 _UNREADABLE = (OSError, ValueError, EOFError, csv.Error, zlib.error, NotImplementedError)
 
 
@@ -38,10 +40,10 @@ def grouped_rows(df: Any, *, task: Any) -> tuple[list[Array], list[str], list[st
             f"df: expected a pandas DataFrame, got {type(df).__name__}. "
             f"Use TaskDataset.from_arrays for arrays."
         )
+    if df.empty:
+        raise DataError("rows: expected at least one row, got an empty table. Pass one with rows.")
     names = check_names(df.columns, what="columns")
     at = position_of(str(task), among=names, what="task column")
-    if df.shape[0] == 0:
-        raise DataError("rows: expected at least one row, got an empty table. Pass one with rows.")
     codes, labels = _task_codes(df.iloc[:, at])
     rows = _cells(df.drop(columns=df.columns[at]))[np.argsort(codes, kind="stable")]
     arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
@@ -142,13 +144,19 @@ def _read_delimited(handle: IO[str], *, delimiter: str, task: str) -> pd.DataFra
     """
     header = next((row for row in csv.reader(handle, delimiter=delimiter) if row), [])
     _check_header(header, delimiter=delimiter)
+    dtypes: dict[Any, Any] = {at: str for at, name in enumerate(header) if name == task}
+    missing: dict[Any, Any] = {
+        at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)
+    }
     try:
         frame = pd.read_csv(
             handle,
             sep=delimiter,
             header=None,
             low_memory=False,
-            converters={header.index(task): _label} if task in header else None,
+            dtype=dtypes,
+            na_values=missing,
+            keep_default_na=False,
         )
     except pd.errors.EmptyDataError:
         return pd.DataFrame(columns=header)
@@ -158,10 +166,6 @@ def _read_delimited(handle: IO[str], *, delimiter: str, task: str) -> pd.DataFra
             f"{len(header)} ({listed(map(repr, header))}). Name every column."
         )
     return frame.set_axis(header, axis=1)
-
-
-def _label(text: str) -> str | None:
-    return text or None
 
 
 def _check_header(header: list[str], *, delimiter: str) -> None:

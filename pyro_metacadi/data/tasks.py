@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from pyro_metacadi.data.names import (
-    check_names,
-    listed,
-    position_of,
-    positions,
-)
+from pyro_metacadi.data.names import check_names, listed, position_of, positions
 from pyro_metacadi.data.rows import pieces, random_rows
 from pyro_metacadi.data.validation import as_numbers, as_table, as_tasks, check_columns
 from pyro_metacadi.errors import DataError
@@ -127,12 +122,12 @@ class TaskDataset:
         Raises:
             DataError: An unknown task, a mask of the wrong length, or nothing selected.
         """
-        arrays = self.arrays
         chosen = positions(key, tasks=self.tasks)
+        ends = np.cumsum(self.num_rows)
         return TaskDataset.from_arrays(
-            [arrays[position] for position in chosen],
+            [self.values[ends[at] - self.num_rows[at] : ends[at]] for at in chosen],
             variables=self.variables,
-            tasks=[self.tasks[position] for position in chosen],
+            tasks=[self.tasks[at] for at in chosen],
         )
 
     def select(self, variables: Any) -> "TaskDataset":

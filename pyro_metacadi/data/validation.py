@@ -21,17 +21,15 @@ def as_tasks(arrays: Any) -> list[Any]:
     Raises:
         DataError: Not a sequence of arrays (a data frame, a dict, a string), or an empty one.
     """
-    fixes = {
-        "a data frame": (hasattr(arrays, "columns"), "Use TaskDataset.from_dataframe."),
-        "a dict": (isinstance(arrays, Mapping), "Pass list(d.values()) and tasks=list(d)."),
-        f"{type(arrays).__name__} {arrays!r:.40}": (
-            isinstance(arrays, str | bytes) or not isinstance(arrays, Iterable),
-            "Pass a list of numpy arrays, one for each task.",
-        ),
-    }
-    for got, (found, fix) in fixes.items():
-        if found:
-            raise DataError(f"arrays: expected a sequence of 2-D arrays, got {got}. {fix}")
+    got = None
+    if hasattr(arrays, "columns"):
+        got, fix = "a data frame", "Use TaskDataset.from_dataframe."
+    elif isinstance(arrays, Mapping):
+        got, fix = "a dict", "Pass list(d.values()) and tasks=list(d)."
+    elif isinstance(arrays, str | bytes) or not isinstance(arrays, Iterable):
+        got, fix = f"{arrays!r:.40}", "Pass a list of numpy arrays, one for each task."
+    if got:
+        raise DataError(f"arrays: expected a sequence of 2-D arrays, got {got}. {fix}")
     parts = list(arrays)
     if not parts:
         raise DataError("arrays: expected at least one task, got none. Pass one array for each.")

@@ -29,7 +29,7 @@ class Adaptation(Protocol):
 class RidgeAdaptation:
     """The paper's analytical adaptation: ridge regression of every variable on its features.
 
-    The penalty is the model's `readout_penalty`, the prior precision of the same site.
+    The penalty is the mechanisms' own, which is the prior precision of the `readout` site.
 
     Source: Ong et al. 2025, Eq. 5-6.
     """
@@ -49,6 +49,6 @@ class RidgeAdaptation:
         return ridge_solve(
             features,
             response.transpose(-1, -2).expand(features.shape[:-1]),
-            penalty=model.readout_penalty,
+            penalty=model.mechanisms.penalty,
             weight=weight.transpose(-1, -2),
         )

@@ -8,6 +8,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyro_metacadi.errors import ConfigError
+
 __all__ = ["Mechanisms", "VariableMLP"]
 
 
@@ -76,6 +78,7 @@ class Mechanisms(PyroModule):
         width: Hidden units; `num_features` is one more.
         num_layers: Hidden layers.
         shared_features: One feature extractor h for all variables (Eq. 4 writes h without i).
+        penalty: Ridge penalty λ of Eq. 5, which is the prior precision of the `readout`.
 
     Source: Ong et al. 2025, Eq. 2 and 4.
     """
@@ -87,8 +90,12 @@ class Mechanisms(PyroModule):
         width: int = 32,
         num_layers: int = 2,
         shared_features: bool = False,
+        penalty: float = 1.0,
     ) -> None:
         super().__init__()
+        if not penalty > 0:
+            raise ConfigError(f"penalty: expected a number > 0, got {penalty}. Try 1.0.")
+        self.penalty = penalty
         self.num_variables, self.num_features = num_variables, width + 1
         options = {"width": width, "num_layers": num_layers}
         self.observational = VariableMLP(num_variables, **options)

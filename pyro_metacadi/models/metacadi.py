@@ -53,7 +53,6 @@ class MetaCaDIModel(PyroModule):
         noise: Noise model.
         graph_prior: Prior over edges.
         target_prior: Prior probability that a variable is a target.
-        readout_penalty: Ridge penalty λ of Eq. 5 = prior precision of the readout.
         score_readout: Whether the readout's prior counts in the log density.
         temperature: Of the order's relaxation in the backward pass.
 
@@ -70,15 +69,14 @@ class MetaCaDIModel(PyroModule):
         noise: Noise,
         graph_prior: GraphPrior,
         target_prior: float = 0.1,
-        readout_penalty: float = 1.0,
         score_readout: bool = False,
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_variables = num_variables
         self.mechanisms, self.noise, self.graph_prior = mechanisms, noise, graph_prior
-        self.target_prior, self.readout_penalty = target_prior, readout_penalty
-        self.score_readout, self.temperature = score_readout, temperature
+        self.target_prior, self.score_readout = target_prior, score_readout
+        self.temperature = temperature
         # Priors are built on a buffer, so that `.to(device)` and `.double()` move them too.
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
@@ -116,7 +114,7 @@ class MetaCaDIModel(PyroModule):
 
     def _readout_prior(self) -> dist.TorchDistribution:
         shape = (self.num_variables, self.mechanisms.num_features)
-        scale = self.zero.new_full(shape, self.readout_penalty**-0.5)
+        scale = self.zero.new_full(shape, self.mechanisms.penalty**-0.5)
         return dist.Normal(torch.zeros_like(scale), scale).to_event(2).mask(self.score_readout)
 
     def _predict(

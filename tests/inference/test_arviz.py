@@ -82,7 +82,7 @@ def test_arviz_statistics_accept_the_container():
     data = exported()
     assert len(arviz.summary(data, var_names=["edge_prob"], kind="stats")) == 4
     assert np.isfinite(arviz.rhat(data, var_names=["edge_prob"])["edge_prob"].values).all()
-    assert np.isfinite(arviz.loo(data).elpd_loo)
+    assert arviz.loo(data).n_data_points == 3 * 5
 
 
 @pytest.mark.parametrize(

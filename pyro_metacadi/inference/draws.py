@@ -1,0 +1,168 @@
+"""Draws from a fitted guide, and what the model says of them, many graphs at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyro
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor
+
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.models.metacadi import MetaCaDIModel
+from pyro_metacadi.ops.relax import adjacency_from_order
+
+__all__ = ["Chain", "GraphDraws", "draw_graphs", "draw_jointly", "score", "target_probability"]
+
+# Hidden activations held at once, in floats: 64 MiB.
+CHUNK_FLOATS = 2**24
+
+
+class Chain(NamedTuple):
+    """A model and its guide, fitted together from one seed."""
+
+    model: MetaCaDIModel
+    guide: MetaCaDIGuide
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.model.zero.device
+
+    def to(self, device: torch.device) -> "Chain":
+        """Move both modules to `device`, in place."""
+        return Chain(self.model.to(device), self.guide.to(device))
+
+
+@dataclass(frozen=True)
+class GraphDraws:
+    """Order scores and edge indicators drawn from a guide."""
+
+    order_score: Float[Tensor, "draw variable"]
+    edge: Float[Tensor, "draw parent child"]
+
+    @property
+    def adjacency(self) -> Float[Tensor, "draw parent child"]:
+        """The DAGs; ``adjacency[:, i, j] = 1`` is X_i -> X_j."""
+        return adjacency_from_order(self.order_score, self.edge)
+
+    def chunks(self, size: int) -> Iterator[dict[str, Tensor]]:
+        """Site values of up to `size` draws at a time, shaped for a plate of draws at dim -3."""
+        pairs = zip(self.order_score.split(size), self.edge.split(size), strict=True)
+        for order_score, edge in pairs:
+            yield {
+                "order_score": order_score[:, None, None],
+                "edge": edge[:, None, None],
+            }
+
+
+@torch.no_grad()
+def draw_graphs(chain: Chain, num_draws: int, *, seed: int) -> GraphDraws:
+    """Independent graphs of one chain; the same for the same seed, whatever the tasks."""
+    with isolated(seed, chain.device):
+        shape = torch.Size([num_draws])
+        dag = chain.guide.dag
+        return GraphDraws(dag.order().sample(shape), dag.edge().sample(shape))
+
+
+@torch.no_grad()
+def target_probability(
+    chain: Chain, batch: TaskBatch, graphs: GraphDraws
+) -> Float[np.ndarray, "task variable"]:
+    """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
+    total = torch.zeros(batch.num_tasks, batch.num_variables, dtype=torch.float64)
+    with isolated(0, chain.device):
+        for values in graphs.chunks(_chunk_size(chain, batch)):
+            logits, _ = chain.guide.infer_targets(batch, **values)
+            total += torch.sigmoid(logits.double()).sum(0).cpu()
+    return (total / len(graphs.order_score)).numpy()
+
+
+@torch.no_grad()
+def draw_jointly(
+    chain: Chain, batch: TaskBatch, graphs: GraphDraws, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Targets of every task for every graph: joint draws from the guide.
+
+    Returns:
+        ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
+        ``[draw, task, variable]``, both int8.
+    """
+    targets = []
+    with isolated(seed, chain.device):
+        for values in graphs.chunks(_chunk_size(chain, batch)):
+            drawn = _guide_trace(chain, batch, values)
+            target = drawn.nodes["intervention_target"]["value"]
+            targets.append(target.squeeze(-2).to(torch.int8).cpu())
+    return {
+        "adjacency": graphs.adjacency.to(torch.int8).cpu().numpy(),
+        "intervention_target": torch.cat(targets).numpy(),
+    }
+
+
+@torch.no_grad()
+def score(
+    chain: Chain, batch: TaskBatch, graphs: GraphDraws, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Joint draws as in `draw_jointly`, with their densities.
+
+    Returns:
+        The draws, and ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the other),
+        ``log_p`` ``[draw]``, the model's log density of draw and data, and ``log_q`` ``[draw]``,
+        the guide's. The readout, a function of the graph and the data, enters neither.
+    """
+    parts: dict[str, list[Tensor]] = {k: [] for k in ("target", "log_likelihood", "log_p", "log_q")}
+    with isolated(seed, chain.device):
+        for values in graphs.chunks(_chunk_size(chain, batch)):
+            guide_trace = _guide_trace(chain, batch, values)
+            model_trace = _model_trace(chain, batch, values, guide_trace)
+            target = guide_trace.nodes["intervention_target"]
+            parts["target"].append(target["value"].squeeze(-2).to(torch.int8))
+            parts["log_likelihood"].append(model_trace.nodes["x"]["log_prob"][:, batch.mask])
+            parts["log_p"].append(_per_draw(model_trace))
+            graph_log_q = _graph_log_q(chain, values)
+            parts["log_q"].append(graph_log_q + target["log_prob"].flatten(1).sum(-1))
+    joined = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+    joined["intervention_target"] = joined.pop("target")
+    joined["adjacency"] = graphs.adjacency.to(torch.int8).cpu().numpy()
+    return joined
+
+
+def _guide_trace(chain: Chain, batch: TaskBatch, values: dict[str, Tensor]) -> poutine.Trace:
+    with pyro.plate("draws", len(values["edge"]), dim=-3):
+        trace = poutine.trace(chain.guide.given(values)).get_trace(batch)
+    trace.compute_log_prob()
+    return trace
+
+
+def _model_trace(
+    chain: Chain, batch: TaskBatch, values: dict[str, Tensor], guide_trace: poutine.Trace
+) -> poutine.Trace:
+    model = poutine.replay(poutine.condition(chain.model, values), guide_trace)
+    with pyro.plate("draws", len(values["edge"]), dim=-3):
+        trace = poutine.trace(model).get_trace(batch)
+    trace.compute_log_prob()
+    return trace
+
+
+def _per_draw(trace: poutine.Trace) -> Float[Tensor, " draw"]:
+    sites = ("order_score", "edge", "intervention_target", "x")
+    return torch.stack(
+        [trace.nodes[name]["log_prob"].flatten(1).sum(-1) for name in sites]
+    ).sum(0)
+
+
+def _graph_log_q(chain: Chain, values: dict[str, Tensor]) -> Float[Tensor, " draw"]:
+    dag = chain.guide.dag
+    log_q = dag.order().log_prob(values["order_score"]) + dag.edge().log_prob(values["edge"])
+    return log_q.flatten(1).sum(-1)
+
+
+def _chunk_size(chain: Chain, batch: TaskBatch) -> int:
+    per_draw = batch.mask.numel() * batch.num_variables * chain.model.mechanisms.num_features
+    return max(1, CHUNK_FLOATS // per_draw)

@@ -1,0 +1,223 @@
+"""The posterior over the graph and over the intervention targets of a set of tasks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.inference.arviz import to_inference_data
+from pyro_metacadi.inference.draws import (
+    Chain,
+    GraphDraws,
+    draw_graphs,
+    draw_jointly,
+    score,
+    target_probability,
+)
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+
+__all__ = ["Posterior"]
+
+NUM_GRAPHS = 32
+
+DIMS = {
+    "adjacency": ("parent", "child"),
+    "intervention_target": ("task", "variable"),
+    "edge_prob": ("parent", "child"),
+    "target_prob": ("task", "variable"),
+    "x": ("obs", "variable"),
+    "log_likelihood": ("obs",),
+    "log_likelihood/x": ("obs",),
+    "obs_task": ("obs",),
+}
+
+
+class Posterior:
+    """What was learned about the graph, and about who was hit in each of `tasks`.
+
+    Made by `MetaCaDI.posterior` (training tasks) and `MetaCaDI.adapt` (other tasks). Nothing here
+    trains: a task's readouts follow in closed form from all its rows (Eq. 6), and probabilities
+    average over graphs drawn from the fitted guide.
+
+    Args:
+        chains: Independently fitted models; all count alike.
+        tasks: The tasks, in the user's units.
+        standardised: Their rows in the units of the model, one array ``[rows, variable]`` each.
+        num_graphs: Graphs per chain that target probabilities average over.
+        seed: Of these graphs.
+        attrs: Written into `to_inference_data`.
+    """
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        tasks: TaskDataset,
+        *,
+        standardised: Sequence[np.ndarray],
+        num_graphs: int | None = None,
+        seed: int = 0,
+        attrs: Mapping[str, str | float] | None = None,
+    ) -> None:
+        self.tasks = tasks
+        self._chains, self._seed, self._attrs = chains, seed, dict(attrs or {})
+        self._num_graphs = num_graphs or NUM_GRAPHS
+        self._batch = TaskBatch.from_arrays(standardised, device=chains[0].device)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Posterior: {len(self.tasks)} tasks, {len(self.tasks.variables)} variables, "
+            f"{len(self._chains)} chain(s)>"
+        )
+
+    @cached_property
+    def edge_probs(self) -> xr.DataArray:
+        """Exact probability of every edge X_parent -> X_child, dims (parent, child)."""
+        return self._edge_prob_per_chain.mean("chain").rename("edge_probs")
+
+    @cached_property
+    def target_probs(self) -> xr.DataArray:
+        """Probability that a variable was intervened on in a task, dims (task, variable)."""
+        return self._target_prob_per_chain.mean("chain").rename("target_probs")
+
+    def rank_targets(self) -> "pandas.DataFrame":
+        """Every task's variables from most to least suspicious.
+
+        Returns:
+            Columns task, rank (1 = most suspicious), variable, probability.
+        """
+        import pandas as pd
+
+        probs = self.target_probs.values
+        order = np.argsort(-probs, axis=1, kind="stable")
+        num_tasks, d = probs.shape
+        return pd.DataFrame(
+            {
+                "task": np.repeat(self.tasks.tasks, d),
+                "rank": np.tile(np.arange(1, d + 1), num_tasks),
+                "variable": np.asarray(self.tasks.variables)[order].ravel(),
+                "probability": np.take_along_axis(probs, order, axis=1).ravel(),
+            }
+        )
+
+    def sample(self, num_draws: int, *, seed: int = 0) -> xr.Dataset:
+        """Joint draws of graph and targets from the guide.
+
+        Args:
+            num_draws: Draws per chain.
+            seed: The same seed gives the same draws; the graphs do not depend on the tasks.
+
+        Returns:
+            int8 variables ``adjacency`` (chain, draw, parent, child), each draw a DAG, and
+            ``intervention_target`` (chain, draw, task, variable).
+        """
+        return self._dataset(self._per_chain(draw_jointly, num_draws=num_draws, seed=seed))
+
+    def log_likelihood(self, *, num_draws: int = 100, seed: int = 0) -> xr.DataArray:
+        """Log density of every row under joint draws, dims (chain, draw, obs).
+
+        It is *in-sample*: a task's readouts were fitted to the very rows that are scored, which
+        flatters targets. Rows of the tasks follow one another; the coordinate ``obs_task`` names
+        each row's task. Units: nats, of the standardised data.
+        """
+        arrays = self._per_chain(score, num_draws=num_draws, seed=seed)
+        values = self._dataset({"log_likelihood": arrays["log_likelihood"]})["log_likelihood"]
+        values.attrs["note"] = "in-sample: readouts were fitted to these rows"
+        return values.assign_coords(obs_task=("obs", self._obs_task))
+
+    def to_inference_data(self, *, num_draws: int = 500, seed: int = 0) -> Any:
+        """Joint draws and data for ArviZ: an InferenceData, or a DataTree with ArviZ 1.x.
+
+        Groups: posterior (``adjacency``, ``intervention_target``: int8 draws; ``edge_prob``,
+        ``target_prob``: each chain's probabilities, equal in all its draws), sample_stats
+        (``log_p``, ``log_q``), log_likelihood (``x``, per row, in-sample), observed_data (``x``,
+        the user's units) and constant_data (``obs_task``). Chains are independent restarts.
+
+        Args:
+            num_draws: Draws per chain.
+            seed: Of the draws.
+        """
+        drawn = self._per_chain(score, num_draws=num_draws, seed=seed)
+        posterior = {name: drawn[name] for name in ("adjacency", "intervention_target")}
+        for name, per_chain in (
+            ("edge_prob", self._edge_prob_per_chain),
+            ("target_prob", self._target_prob_per_chain),
+        ):
+            posterior[name] = np.tile(per_chain.values[:, None], (1, num_draws, 1, 1))
+        groups = {
+            "posterior": posterior,
+            "sample_stats": {name: drawn[name] for name in ("log_p", "log_q")},
+            "log_likelihood": {"x": drawn["log_likelihood"]},
+            "observed_data": {"x": np.concatenate(self.tasks.arrays)},
+            "constant_data": {"obs_task": self._obs_task},
+        }
+        return to_inference_data(groups, coords=self._coords, dims=DIMS, attrs=self._attrs)
+
+    def to_networkx(self, threshold: float = 0.5) -> "networkx.DiGraph":
+        """Edges at least as probable as `threshold`, with attribute ``probability``.
+
+        Above 1/2 every edge follows the most probable order, so the graph is acyclic for one
+        chain; at lower thresholds, or averaged over chains, it may have cycles.
+        """
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self.tasks.variables)
+        for i, j in np.argwhere(self.edge_probs.values >= threshold):
+            parent, child = self.tasks.variables[i], self.tasks.variables[j]
+            graph.add_edge(parent, child, probability=float(self.edge_probs[i, j]))
+        return graph
+
+    @cached_property
+    def _edge_prob_per_chain(self) -> xr.DataArray:
+        probs = [c.guide.dag.edge_probability().detach().double().cpu() for c in self._chains]
+        return self._array("edge_prob", np.stack([p.numpy() for p in probs]))
+
+    @cached_property
+    def _target_prob_per_chain(self) -> xr.DataArray:
+        probs = [
+            target_probability(chain, self._batch, graphs)
+            for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
+        ]
+        return self._array("target_prob", np.stack(probs))
+
+    def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, GraphDraws]]:
+        return [
+            (chain, draw_graphs(chain, num_draws, seed=seed + index))
+            for index, chain in enumerate(self._chains)
+        ]
+
+    def _per_chain(
+        self, function: Callable[..., dict[str, np.ndarray]], *, num_draws: int, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Call `function` for every chain's graphs and stack the arrays ``[chain, draw, ...]``."""
+        results = [
+            function(chain, self._batch, graphs, seed=seed + index)
+            for index, (chain, graphs) in enumerate(self._graphs(num_draws, seed=seed))
+        ]
+        return {name: np.stack([r[name] for r in results]) for name in results[0]}
+
+    @property
+    def _coords(self) -> dict[str, Any]:
+        names = list(self.tasks.variables)
+        return {"parent": names, "child": names, "variable": names, "task": list(self.tasks.tasks)}
+
+    @property
+    def _obs_task(self) -> np.ndarray:
+        return np.repeat(np.asarray(self.tasks.tasks), self.tasks.num_rows)
+
+    def _array(self, name: str, values: np.ndarray) -> xr.DataArray:
+        dims = ("chain", *DIMS[name])
+        coords = {dim: self._coords[dim] for dim in DIMS[name]}
+        return xr.DataArray(values, dims=dims, coords=coords, name=name)
+
+    def _dataset(self, arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+        variables = {name: (("chain", "draw", *DIMS[name]), array) for name, array in arrays.items()}
+        used = {dim for dims, _ in variables.values() for dim in dims}
+        return xr.Dataset(variables, coords={d: c for d, c in self._coords.items() if d in used})

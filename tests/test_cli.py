@@ -1,0 +1,229 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyro_metacadi import __version__, cli
+from pyro_metacadi.errors import MetaCaDIWarning
+
+SIMULATE = ["simulate", "gp-anm", "--variables", "3", "--tasks", "4", "--rows", "12"]
+FIT = ["--task", "task", "--steps", "5", "--quiet", "--device", "cpu"]
+
+
+def run(*argv):
+    return cli.main([str(arg) for arg in argv])
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A folder with a world, a model of it and a model of its logarithms."""
+    folder = tmp_path_factory.mktemp("fitted")
+    assert run(*SIMULATE, "--out", folder / "world") == 0
+    table = pd.read_csv(folder / "world" / "tasks.csv")
+    table[["X1", "X2", "X3"]] = np.exp(table[["X1", "X2", "X3"]])
+    table.to_csv(folder / "positive.csv", index=False)
+    assert run("fit", folder / "world" / "tasks.csv", *FIT, "--out", folder / "model") == 0
+    arguments = ("fit", folder / "positive.csv", *FIT, "--log-scale", "--out", folder / "logs")
+    assert run(*arguments) == 0
+    return folder
+
+
+def error_line(capsys):
+    """The one line that a failed command prints, without its prefix."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("metacadi: error: ")
+    assert ".py" not in line
+    return line.removeprefix("metacadi: error: ")
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["simulate"], ["fit"], ["adapt"]])
+def test_help_teaches_by_example(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert f"metacadi {' '.join(command)}".strip() in text
+    assert not command or f"example:\n  metacadi {command[0]} " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"metacadi {__version__}\n"
+
+
+def test_the_module_is_the_command_and_help_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['metacadi', 'fit']; import runpy\n" + (
+        "try:\n    runpy.run_module('pyro_metacadi', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert end.code == 2, end.code\n"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.startswith("metacadi: error: the following arguments are required")
+
+
+def test_simulate_writes_the_data_and_the_truth(tmp_path, capsys):
+    assert run(*SIMULATE, "--out", tmp_path / "deep" / "world", "--seed", "3") == 0
+    world = tmp_path / "deep" / "world"
+    assert "4 tasks of 3 variables" in capsys.readouterr().out
+    tasks = pd.read_csv(world / "tasks.csv")
+    assert list(tasks.columns) == ["task", "X1", "X2", "X3"]
+    assert tasks.groupby("task", sort=False).size().tolist() == [12] * 4
+    adjacency = pd.read_csv(world / "adjacency.csv", index_col="parent")
+    assert list(adjacency.index) == list(adjacency.columns) == ["X1", "X2", "X3"]
+    targets = pd.read_csv(world / "intervention_targets.csv", index_col="task")
+    assert list(targets.index) == list(tasks["task"].unique())
+    assert targets.sum(axis=1).tolist() == [1] * 4
+    record = json.loads((world / "run.json").read_text())
+    assert (record["command"], record["seed"]) == ("simulate", 3)
+
+
+def test_adapt_ranks_the_targets_of_each_new_task(fitted, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("adapt", fitted / "model", fitted / "world" / "tasks.csv", "--task", "task")
+    assert run(*arguments, "--device", "cpu", "--top", "2") == 0
+    out = tmp_path / "tasks-targets"
+    assert listing(out) == ["posterior.nc", "run.json", "target_probs.csv"]
+    table = pd.read_csv(out / "target_probs.csv")
+    assert list(table.columns) == ["task", "variable", "probability", "rank"]
+    assert len(table) == 4 * 3
+    for _, task in table.groupby("task"):
+        assert sorted(task["rank"]) == [1, 2, 3]
+        assert task.sort_values("rank")["probability"].is_monotonic_decreasing
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["task", "rank", "variable", "probability"]
+    assert len(printed) == 1 + 4 * 2 + 1
+    assert len({len(line) for line in printed[:-1]}) == 1
+
+
+def test_adapt_remembers_the_log_scale(fitted, tmp_path):
+    arguments = ("--task", "task", "--device", "cpu", "--out")
+    assert run("adapt", fitted / "logs", fitted / "positive.csv", *arguments, tmp_path / "a") == 0
+    plain = fitted / "world" / "tasks.csv"
+    assert run("adapt", fitted / "model", plain, *arguments, tmp_path / "b") == 0
+    first, second = (pd.read_csv(tmp_path / name / "target_probs.csv") for name in "ab")
+    merged = first.merge(second, on=["task", "variable"])
+    np.testing.assert_allclose(merged["probability_x"], merged["probability_y"], atol=1e-4)
+
+
+def test_an_output_is_replaced_only_if_asked_and_only_if_ours(tmp_path, capsys):
+    out = tmp_path / "world"
+    assert run(*SIMULATE, "--out", out) == 0
+    before = (out / "tasks.csv").read_text()
+    capsys.readouterr()
+    assert run(*SIMULATE, "--out", out, "--seed", "1") == 2
+    assert "which exists" in error_line(capsys)
+    assert (out / "tasks.csv").read_text() == before
+    assert run(*SIMULATE, "--out", out, "--seed", "1", "--overwrite") == 0
+    assert (out / "tasks.csv").read_text() != before
+    (out / "run.json").unlink()
+    capsys.readouterr()
+    assert run(*SIMULATE, "--out", out, "--overwrite") == 2
+    assert "which has no run.json" in error_line(capsys)
+    assert os.listdir(tmp_path) == ["world"]
+
+
+def test_an_empty_folder_may_be_the_output(tmp_path):
+    (tmp_path / "world").mkdir()
+    assert run(*SIMULATE, "--out", tmp_path / "world") == 0
+    assert (tmp_path / "world" / "tasks.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("", r"required: COMMAND\. Try `metacadi --help`"),
+        ("fit", r"required: data, --task, --out\. Try `metacadi fit --help`"),
+        ("fti data.csv", r"invalid choice: 'fti'"),
+        ("fit {data} --task task --out new --steps 0", r"--steps: expected a whole number from 1"),
+        ("fit {data} --task task --out new --seed x", r"--seed: invalid int value: 'x'"),
+        ("fit nowhere.csv --task task --out new", r"nowhere\.csv"),
+        ("fit {data} --task condition --out new", r"'condition'"),
+        ("fit {data} --task task --out new --log-scale", r"positive values .* at task 'task1'"),
+        ("fit {data} --task task --out {data}", r"got the file"),
+        ("fit {data} --task task --out {model}", r"which exists"),
+        ("adapt nowhere {data} --task task --out new", r"nowhere"),
+        ("adapt {truncated} {data} --task task --out new", r"truncated"),
+        ("adapt {damaged} {data} --task task --out new", r"run\.json': expected JSON"),
+        ("adapt {model} {other} --task task --out new", r"X3"),
+        ("adapt {model} {data} --task task --out new --top 0", r"--top: expected"),
+        ("simulate sergio --out new", r"invalid choice: 'sergio'"),
+        ("simulate gp-anm --out new --intervention magic", r"magic"),
+        ("demo --out {model}", r"which exists"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    fitted, tmp_path, capsys, monkeypatch, argv, message
+):
+    monkeypatch.chdir(tmp_path)
+    truncated, damaged = tmp_path / "truncated", tmp_path / "damaged"
+    for folder in (truncated, damaged):
+        shutil.copytree(fitted / "model", folder)
+        for path in folder.iterdir():
+            if (path.name == "run.json") == (folder is damaged):
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    table = pd.read_csv(fitted / "world" / "tasks.csv")
+    table.drop(columns="X3").to_csv(tmp_path / "other.csv", index=False)
+    places = {
+        "data": fitted / "world" / "tasks.csv",
+        "model": fitted / "model",
+        "truncated": truncated,
+        "damaged": damaged,
+        "other": tmp_path / "other.csv",
+    }
+    before = listing(tmp_path), listing(fitted)
+    assert run(*argv.format(**places).split()) == 2
+    assert (listing(tmp_path), listing(fitted)) == before
+    assert re.search(message, error_line(capsys))
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run("demo", "--out", tmp_path / "file" / "demo") == 2
+    assert "a place that can be written" in error_line(capsys)
+
+
+def test_warnings_are_one_line_without_paths(monkeypatch, tmp_path, capsys):
+    def warn(args):
+        warnings.warn("fit: expected a plateau,\ngot none.", MetaCaDIWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "_demo", warn)
+    assert run("demo", "--out", tmp_path / "new") == 0
+    assert capsys.readouterr().err == "metacadi: warning: fit: expected a plateau, got none.\n"
+
+
+def test_ctrl_c_leaves_nothing_behind(monkeypatch, tmp_path, capsys):
+    def interrupted(folder, **_):
+        folder.mkdir()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_metacadi.demo.run_demo", interrupted)
+    assert run("demo", "--out", tmp_path / "deep" / "new") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert listing(tmp_path) == []
+
+
+def test_a_full_disk_is_an_error_of_one_line(monkeypatch, tmp_path, capsys):
+    def full(folder, **_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyro_metacadi.demo.run_demo", full)
+    assert run("demo", "--out", tmp_path / "new") == 2
+    assert "No space left" in error_line(capsys)
+    assert listing(tmp_path) == []
