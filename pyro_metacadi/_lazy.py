@@ -1,11 +1,13 @@
-"""Names that are imported when first used (PEP 562), so that ``import pyro_metacadi`` stays fast."""
+"""Names imported when first used (PEP 562), so that ``import pyro_metacadi`` stays fast."""
 
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def attach(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return a package's ``__getattr__`` and ``__dir__`` for the public `names`.
 
     Args:

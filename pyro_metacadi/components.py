@@ -115,9 +115,7 @@ class Components:
             ModelFileError: An entry is missing or names a class that is not this package's.
         """
         try:
-            parts = {
-                name: replacements.get(name) or _find(name, data[name]) for name in FACTORIES
-            }
+            parts = {name: replacements.get(name) or _find(name, data[name]) for name in FACTORIES}
             return cls(
                 target_prior=float(data["target_prior"]),
                 training=Training(**data["training"]),

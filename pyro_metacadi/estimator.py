@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
-from pyro_metacadi import __version__
 from pyro_metacadi.components import Components, Factory
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.checks import warn_about
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning, ModelFileError
-from pyro_metacadi.inference.draws import Chain
+from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
+from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.posterior import Posterior
-from pyro_metacadi.inference.storage import fill_module, read_model, write_model
 from pyro_metacadi.inference.training import Callback, Training, isolated, train
 
 __all__ = ["MetaCaDI"]
@@ -78,11 +75,7 @@ class MetaCaDI:
             mechanisms=mechanisms,
             training=training,
         )
-        self._chains: list[Chain] = []
-        self._history: list[dict[str, np.ndarray]] = []
-        self._tasks: TaskDataset | None = None
-        self._scaling: Standardizer | None = None
-        self._seed = 0
+        self._fit: Fitted | None = None
 
     @classmethod
     def paper(cls, **overrides: Any) -> "MetaCaDI":
@@ -148,30 +141,31 @@ class MetaCaDI:
                 )
             chains.append(chain)
             history.append(record)
-        self._set(tasks, scaling, chains=chains, history=history, seed=seed)
+        self._set(Fitted(tasks, scaling, tuple(chains), tuple(history), seed))
         self._warn_if_collapsed()
         return self
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the variables of the fitted model."""
-        return self._fitted()[0].variables
+        return self._fitted().tasks.variables
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        """``loss`` and each term of the objective by name, shape ``[step]``, or ``[chain, step]``.
+        """``loss`` and each term of the objective by name, unweighted.
 
-        The second shape is that of several chains. Terms are unweighted.
+        Shape ``[step]``, or ``[chain, step]`` for several chains.
         """
-        self._fitted()
-        stacked = {name: np.stack([h[name] for h in self._history]) for name in self._history[0]}
-        return stacked if len(self._history) > 1 else self._history[0]
+        records = self._fitted().history
+        if len(records) == 1:
+            return records[0]
+        return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
     @cached_property
     def posterior(self) -> Posterior:
         """Posterior over the graph and the training tasks' targets."""
-        tasks, _ = self._fitted()
-        return self._posterior(tasks, num_graphs=None, seed=self._seed)
+        fit = self._fitted()
+        return fit.posterior(fit.tasks, seed=fit.seed)
 
     def adapt(
         self, tasks: TaskDataset, *, num_graphs: int | None = None, seed: int = 0
@@ -189,43 +183,27 @@ class MetaCaDI:
             DataError: A variable is missing or unknown.
             ConfigError: `num_graphs` is not positive.
         """
-        self._fitted()
         if num_graphs is not None and num_graphs < 1:
             raise ConfigError(f"num_graphs: expected at least 1, got {num_graphs}.")
-        return self._posterior(tasks.align(self.variables), num_graphs=num_graphs, seed=seed)
+        return self._fitted().posterior(tasks, num_graphs=num_graphs, seed=seed)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model, its training tasks included, to a folder.
 
+        Nothing is pickled. The folder is replaced as a whole, or not at all.
+
         Raises:
             ModelFileError: The folder holds something else or cannot be written.
         """
-        tasks, scaling = self._fitted()
-        header = {
-            "pyro_metacadi": __version__,
-            "variables": tasks.variables,
-            "tasks": tasks.tasks,
-            "num_chains": len(self._chains),
-            "seed": self._seed,
-            "components": self.components.to_json(),
-        }
-        tensors: dict[str, Tensor] = {
-            "data.values": torch.tensor(tasks.values),
-            "data.num_rows": torch.tensor(tasks.num_rows),
-            "scaling.mean": torch.tensor(scaling.mean),
-            "scaling.scale": torch.tensor(scaling.scale),
-        }
-        for index, (chain, record) in enumerate(zip(self._chains, self._history, strict=True)):
-            for part, module in chain._asdict().items():
-                for name, value in module.state_dict().items():
-                    tensors[f"chain{index}.{part}.{name}"] = value
-            for name, values in record.items():
-                tensors[f"chain{index}.history.{name}"] = torch.tensor(values)
-        write_model(folder, header, tensors)
+        self._fitted().save(folder, components=self.components)
 
     @classmethod
     def load(
-        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "auto", **components: Any
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "auto",
+        **components: Any,
     ) -> "MetaCaDI":
         """Read a model that `save` wrote.
 
@@ -237,78 +215,19 @@ class MetaCaDI:
         Raises:
             ModelFileError: The folder is missing, truncated, inconsistent or of another schema.
         """
-        where = _device(device)
-        header, tensors = read_model(folder)
-        try:
-            return cls._from_saved(header, tensors, where=where, components=components)
-        except ModelFileError as error:
-            raise ModelFileError(f"model '{os.fspath(folder)}': {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"model '{os.fspath(folder)}': expected the entries that MetaCaDI.save writes, got "
-                f"a damaged one ({error}). Save or copy the model again."
-            ) from error
-
-    @classmethod
-    def _from_saved(
-        cls,
-        header: dict[str, Any],
-        tensors: dict[str, Tensor],
-        *,
-        where: torch.device,
-        components: dict[str, Any],
-    ) -> "MetaCaDI":
-        ends = tensors["data.num_rows"].cumsum(0)[:-1]
-        arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
-        tasks = TaskDataset.from_arrays(
-            arrays, variables=header["variables"], tasks=header["tasks"]
-        )
-        mean, scale = (tensors[f"scaling.{name}"].numpy() for name in ("mean", "scale"))
         model = cls()
-        model.components = Components.from_json(header["components"], **components)
-        chains, history = [], []
-        for index in range(header["num_chains"]):
-            with isolated(0, where):
-                chain = model.components.build(len(tasks.variables))
-            for part, module in chain._asdict().items():
-                fill_module(module, tensors, prefix=f"chain{index}.{part}.")
-            chains.append(chain.to(where))
-            prefix = f"chain{index}.history."
-            history.append(
-                {k.removeprefix(prefix): v.numpy() for k, v in tensors.items() if k.startswith(prefix)}
-            )
-        scaling = Standardizer(mean, scale, tasks.variables)
-        model._set(tasks, scaling, chains=chains, history=history, seed=header["seed"])
+        fit, model.components = Fitted.load(folder, device=_device(device), replacements=components)
+        model._set(fit)
         return model
 
-    def _set(
-        self,
-        tasks: TaskDataset,
-        scaling: Standardizer,
-        *,
-        chains: list[Chain],
-        history: list[dict[str, np.ndarray]],
-        seed: int,
-    ) -> None:
-        self._tasks, self._scaling, self._seed = tasks, scaling, seed
-        self._chains, self._history = chains, history
+    def _set(self, fit: Fitted) -> None:
+        self._fit = fit
         self.__dict__.pop("posterior", None)
 
-    def _fitted(self) -> tuple[TaskDataset, Standardizer]:
-        if self._tasks is None or self._scaling is None:
+    def _fitted(self) -> Fitted:
+        if self._fit is None:
             raise MetaCaDIError("MetaCaDI: expected a fitted model. Call .fit(tasks) first.")
-        return self._tasks, self._scaling
-
-    def _posterior(self, tasks: TaskDataset, *, num_graphs: int | None, seed: int) -> Posterior:
-        _, scaling = self._fitted()
-        return Posterior(
-            self._chains,
-            tasks,
-            standardised=scaling.transform(tasks),
-            num_graphs=num_graphs,
-            seed=seed,
-            attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
-        )
+        return self._fit
 
     def _warn_if_collapsed(self) -> None:
         mean = float(self.posterior.target_probs.mean())
@@ -328,9 +247,7 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ConfigError(
-            f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}."
-        ) from error
+        raise ConfigError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}.") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: expected one that exists, got 'cuda'. Use device='cpu'.")
     return chosen

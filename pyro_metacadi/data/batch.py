@@ -68,7 +68,11 @@ class TaskBatch:
         return TaskBatch(*(getattr(self, f).to(device) for f in self.__dataclass_fields__))
 
     def split(
-        self, support_size: int, *, generator: torch.Generator | None = None
+        self,
+        support_size: int,
+        *,
+        query_size: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> "TaskBatch":
         """Draw disjoint support and query rows anew for every task.
 
@@ -78,6 +82,7 @@ class TaskBatch:
 
         Args:
             support_size: Support rows per task, the paper's N_s.
+            query_size: At most so many of the other rows are query rows; None takes all.
             generator: Source of randomness on the batch's device; default torch's own.
         """
         rows = self.mask.sum(-1)
@@ -90,7 +95,7 @@ class TaskBatch:
             shuffled, position[:, :width], num_support.unsqueeze(-1)
         )
         first = num_support.unsqueeze(-1)
-        queries = max(1, self.num_samples - width)
+        queries = min(query_size or self.num_samples, max(1, self.num_samples - width))
         x, mask = self._gather(shuffled, position[:, :queries] + first, rows.unsqueeze(-1))
         return replace(self, x=x, mask=mask, support=support, support_mask=support_mask)
 

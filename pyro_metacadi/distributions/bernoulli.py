@@ -1,5 +1,7 @@
 """A Bernoulli variable whose draws are 0/1 forwards and relaxed backwards."""
 
+from collections.abc import Sequence
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -40,16 +42,18 @@ class StraightThroughBernoulli(dist.Bernoulli):
             self.logits.expand(batch_shape), temperature=self.temperature, validate_args=False
         )
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw 0/1 values of shape ``sample_shape + batch_shape``."""
         uniform = torch.rand(
-            self._extended_shape(sample_shape), dtype=self.logits.dtype, device=self.logits.device
+            self._extended_shape(torch.Size(sample_shape)),
+            dtype=self.logits.dtype,
+            device=self.logits.device,
         )
         # torch.rand can return 0, whose logit is -inf; the gradient would be NaN there.
         perturbed = self.logits + torch.logit(uniform, eps=torch.finfo(uniform.dtype).tiny)
         return straight_through(perturbed.detach() > 0, torch.sigmoid(perturbed / self.temperature))
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw 0/1 values without a gradient; the same draws as `rsample` for the same seed."""
         with torch.no_grad():
             return self.rsample(sample_shape)

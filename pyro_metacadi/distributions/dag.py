@@ -1,6 +1,7 @@
 """The law over DAGs that Gumbel order scores and independent edges imply (DP-DAG)."""
 
 import itertools
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -76,13 +77,12 @@ class OrderedDAG(TorchDistribution):
         """Exact marginal probability of every edge, see `edge_probability`."""
         return edge_probability(self.order_loc, self.edge_logits)
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw adjacency matrices of shape ``sample_shape + [parent, child]``."""
-        scores = dist.Gumbel(self.order_loc, 1.0).rsample(sample_shape)
+        shape = torch.Size(sample_shape)
+        scores = dist.Gumbel(self.order_loc, 1.0).rsample(shape)
         edges = StraightThroughBernoulli(self.edge_logits, temperature=self.temperature)
-        return adjacency_from_order(
-            scores, edges.rsample(sample_shape), temperature=self.temperature
-        )
+        return adjacency_from_order(scores, edges.rsample(shape), temperature=self.temperature)
 
     def log_prob(self, value: Float[Tensor, "*sample parent child"]) -> Float[Tensor, "*sample"]:
         r"""Log mass of DAGs, summed over all d! orders; for d <= 4 only.

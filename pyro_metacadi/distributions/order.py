@@ -1,6 +1,7 @@
 """The Plackett-Luce law over orders that Gumbel scores imply."""
 
 import math
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 import torch
@@ -30,15 +31,13 @@ class PlackettLuce(TorchDistribution):
         self.score = score
         super().__init__(score.shape[:-1], score.shape[-1:], validate_args=validate_args)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw orders of shape ``sample_shape + batch_shape + [variable]``."""
         with torch.no_grad():
-            scores = dist.Gumbel(self.score, 1.0).sample(sample_shape)
+            scores = dist.Gumbel(self.score, 1.0).sample(torch.Size(sample_shape))
             return torch.argsort(scores, dim=-1, descending=True)
 
-    def log_prob(
-        self, value: Int[Tensor, "*sample variable"]
-    ) -> Float[Tensor, "*sample"]:
+    def log_prob(self, value: Int[Tensor, "*sample variable"]) -> Float[Tensor, "*sample"]:
         """Log mass of the order `value`, a permutation of the variables."""
         ordered = self.score.expand(value.shape).gather(-1, value)
         remaining = ordered.flip(-1).logcumsumexp(-1).flip(-1)
@@ -53,7 +52,7 @@ class PlackettLuce(TorchDistribution):
         Args:
             num_samples: Orders drawn, at least 2; each costs O(d).
         """
-        orders = self.sample(torch.Size([num_samples]))
+        orders = self.sample([num_samples])
         log_q = self.log_prob(orders)
         cost = log_q.detach()
         baseline = (cost.sum(0) - cost) / (num_samples - 1)

@@ -1,6 +1,5 @@
 """The variational posterior of Eq. 1, as a Pyro guide with the model's sites and signature."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,8 +72,9 @@ class MetaCaDIGuide(AutoGuide):
         Args:
             values: Site name -> value, for example `known_graph(adjacency)`.
         """
-        view = copy.copy(self)
-        view._given = {**self._given, **values}
+        # Not copy.copy: AutoGuide's pickling support, which that calls, forgets the model.
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__, _given={**self._given, **values})
         return view
 
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
@@ -101,9 +101,7 @@ class MetaCaDIGuide(AutoGuide):
 
     def infer_targets(
         self, batch: TaskBatch, *, order_score: Tensor, edge: Tensor
-    ) -> tuple[
-        Float[Tensor, "*draw task variable"], Float[Tensor, "*draw task variable feature"]
-    ]:
+    ) -> tuple[Float[Tensor, "*draw task variable"], Float[Tensor, "*draw task variable feature"]]:
         """Target logits ζ and readouts of every task, given a graph; nothing is sampled."""
         mechanisms = self.model.mechanisms
         adjacency = adjacency_from_order(

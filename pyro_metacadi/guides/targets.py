@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides.features import NUM_BLOCKS
 
 __all__ = ["FlattenedDeepSets", "TargetPredictor"]
@@ -38,6 +39,9 @@ class FlattenedDeepSets(nn.Module):
         hidden: Units of the hidden layers of h and g.
         probability: Probability of a target that the untrained predictor says.
 
+    Raises:
+        ConfigError: `probability` is not between 0 and 1.
+
     Source: Ong et al. 2025, Section 4.2; Zaheer et al. 2017.
     """
 
@@ -50,14 +54,16 @@ class FlattenedDeepSets(nn.Module):
         probability: float = 0.1,
     ) -> None:
         super().__init__()
+        if not 0 < probability < 1:
+            raise ConfigError(
+                f"probability: expected a number between 0 and 1, got {probability}. Try 0.1."
+            )
         self.embed = nn.Sequential(
             nn.Linear(NUM_BLOCKS * num_variables, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
         )
-        self.decode = nn.Sequential(
-            nn.Linear(2 * embedding, hidden), nn.SiLU(), nn.Linear(hidden, num_variables)
-        )
-        last = self.decode[-1]
-        nn.init.constant_(last.bias, math.log(probability / (1 - probability)))
+        logits = nn.Linear(hidden, num_variables)
+        nn.init.constant_(logits.bias, math.log(probability / (1 - probability)))
+        self.decode = nn.Sequential(nn.Linear(2 * embedding, hidden), nn.SiLU(), logits)
 
     def forward(
         self,

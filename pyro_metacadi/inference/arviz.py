@@ -51,7 +51,8 @@ def to_inference_data(
             ``log_likelihood``, ...) have shape ``[chain, draw, *dims]``, all others
             (``observed_data``, ``constant_data``) ``[*dims]``. Dtypes are kept.
         coords: Dimension -> labels. Dimensions without labels are numbered from 0.
-        dims: Variable -> its dimensions after chain and draw; scalars may be left out.
+        dims: Variable, or group/variable, -> its dimensions after chain and draw; scalars may be
+            left out.
         attrs: Strings and numbers about the whole, such as the seed or the version.
 
     Returns:
@@ -96,7 +97,7 @@ def _dataset(
     leading = ("chain", "draw") if group in SAMPLED_GROUPS else ()
     arrays = {}
     for name, values in variables.items():
-        array, names = np.asarray(values), (*leading, *dims.get(name, ()))
+        array, names = np.asarray(values), (*leading, *_dims_of(group, name, dims))
         _check_shape(f"{group}/{name}", array, names=names, coords=coords)
         arrays[name] = (names, array)
     sizes = _common_sizes(group, arrays)
@@ -105,6 +106,11 @@ def _dataset(
         for dim, size in sizes.items()
     }
     return xr.Dataset(arrays, coords=labels)
+
+
+def _dims_of(group: str, name: str, dims: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """A variable may have other dimensions in one group, such as x in log_likelihood."""
+    return dims.get(f"{group}/{name}", dims.get(name, ()))
 
 
 def _check_shape(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.objective import node
 from pyro_metacadi.inference.training import isolated
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.ops.relax import adjacency_from_order
@@ -97,7 +98,7 @@ def draw_jointly(
     with isolated(seed, chain.device):
         for values in graphs.chunks(_chunk_size(chain, batch)):
             drawn = _guide_trace(chain, batch, values)
-            target = drawn.nodes["intervention_target"]["value"]
+            target = node(drawn, "intervention_target")["value"]
             targets.append(target.squeeze(-2).to(torch.int8).cpu())
     return {
         "adjacency": graphs.adjacency.to(torch.int8).cpu().numpy(),
@@ -121,9 +122,9 @@ def score(
         for values in graphs.chunks(_chunk_size(chain, batch)):
             guide_trace = _guide_trace(chain, batch, values)
             model_trace = _model_trace(chain, batch, values, guide_trace)
-            target = guide_trace.nodes["intervention_target"]
+            target = node(guide_trace, "intervention_target")
             parts["target"].append(target["value"].squeeze(-2).to(torch.int8))
-            parts["log_likelihood"].append(model_trace.nodes["x"]["log_prob"][:, batch.mask])
+            parts["log_likelihood"].append(node(model_trace, "x")["log_prob"][:, batch.mask])
             parts["log_p"].append(_per_draw(model_trace))
             graph_log_q = _graph_log_q(chain, values)
             parts["log_q"].append(graph_log_q + target["log_prob"].flatten(1).sum(-1))
@@ -152,9 +153,7 @@ def _model_trace(
 
 def _per_draw(trace: poutine.Trace) -> Float[Tensor, " draw"]:
     sites = ("order_score", "edge", "intervention_target", "x")
-    return torch.stack(
-        [trace.nodes[name]["log_prob"].flatten(1).sum(-1) for name in sites]
-    ).sum(0)
+    return torch.stack([node(trace, name)["log_prob"].flatten(1).sum(-1) for name in sites]).sum(0)
 
 
 def _graph_log_q(chain: Chain, values: dict[str, Tensor]) -> Float[Tensor, " draw"]:

@@ -3,7 +3,7 @@ r"""The training objective, Eq. 7, and the strict ELBO it is derived from.
 .. math:: L = \frac{1}{T} \sum_t (L_{R,t} + \lambda_I L_{I,t} + \lambda_H L_{H,t}) + \lambda_G L_G
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,6 @@ from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.ops.hsic import pairwise_hsic
 
 __all__ = ["ELBOObjective", "MetaCaDIObjective", "PaperObjective"]
-
-GRAPH_SITES = ("order_score", "edge")
 
 
 class MetaCaDIObjective(TraceMeanField_ELBO):
@@ -141,9 +139,7 @@ class ELBOObjective(MetaCaDIObjective):
     ) -> None:
         super().__init__(**elbo_options)
         if order_kl not in ("gumbel", "plackett_luce"):
-            raise ConfigError(
-                f"order_kl: expected 'gumbel' or 'plackett_luce', got {order_kl!r}."
-            )
+            raise ConfigError(f"order_kl: expected 'gumbel' or 'plackett_luce', got {order_kl!r}.")
         self.order_kl = order_kl
 
     def weighted_terms(
@@ -151,8 +147,9 @@ class ELBOObjective(MetaCaDIObjective):
     ) -> dict[str, tuple[float, Tensor]]:
         """Observed sites' log densities and latent sites' KL divergences, all of weight one."""
         terms = {}
-        for name, site in model_trace.nodes.items():
-            if site["type"] != "sample" or site["infer"].get("_deterministic"):
+        for name in model_trace.stochastic_nodes + model_trace.observation_nodes:
+            site = node(model_trace, name)
+            if site["infer"].get("_deterministic"):
                 continue
             if site["is_observed"]:
                 terms[name] = (1.0, -site["log_prob_sum"])
@@ -163,26 +160,29 @@ class ELBOObjective(MetaCaDIObjective):
         return terms
 
 
+def node(trace: Trace, name: str) -> dict[str, Any]:
+    """A trace's site; Pyro's own type leaves the contents of its entries open."""
+    return cast(dict[str, Any], trace.nodes[name])
+
+
 def reconstruction(model_trace: Trace) -> Float[Tensor, ""]:
     """Negative log-likelihood of a query row, averaged within tasks, then over tasks."""
-    log_prob = model_trace.nodes["x"]["unscaled_log_prob"]
-    rows = model_trace.nodes["x"]["mask"].sum(-1).clamp(min=1)
+    site = node(model_trace, "x")
+    log_prob, rows = site["unscaled_log_prob"], site["mask"].sum(-1).clamp(min=1)
     return -(log_prob.sum(-1) / rows).mean(-1).sum()
 
 
-def target_sparsity(
-    guide_trace: Trace, kind: Literal["logit", "probability"]
-) -> Float[Tensor, ""]:
+def target_sparsity(guide_trace: Trace, kind: Literal["logit", "probability"]) -> Float[Tensor, ""]:
     """L1 norm of the target logits, or of the probabilities, averaged over tasks."""
-    logits = guide_trace.nodes["intervention_target"]["fn"].base_dist.logits
+    logits = node(guide_trace, "intervention_target")["fn"].base_dist.logits
     size = logits.abs() if kind == "logit" else torch.sigmoid(logits)
     return size.sum(-1).squeeze(-1).mean(-1).sum()
 
 
 def residual_dependence(model_trace: Trace, rows: int | None) -> Float[Tensor, ""]:
     """HSIC of the residuals of every pair of variables, averaged over pairs and tasks."""
-    residual = model_trace.nodes["residual"]["value"][..., :rows, :]
-    mask = model_trace.nodes["x"]["mask"][..., :rows]
+    residual = node(model_trace, "residual")["value"][..., :rows, :]
+    mask = node(model_trace, "x")["mask"][..., :rows]
     weight = mask.unsqueeze(-1).to(residual.dtype)
     count = weight.sum(-2, keepdim=True).clamp(min=1.0)
     mean = (residual * weight).sum(-2, keepdim=True) / count
@@ -197,7 +197,7 @@ def residual_dependence(model_trace: Trace, rows: int | None) -> Float[Tensor, "
 
 def site_kl(model_trace: Trace, guide_trace: Trace, name: str) -> Float[Tensor, ""]:
     """KL(q || p) of one site: analytic where known, else from the sampled value."""
-    site, prior = guide_trace.nodes[name], model_trace.nodes[name]
+    site, prior = node(guide_trace, name), node(model_trace, name)
     try:
         divergence = kl_divergence(site["fn"], prior["fn"])
     except NotImplementedError:
@@ -208,4 +208,4 @@ def site_kl(model_trace: Trace, guide_trace: Trace, name: str) -> Float[Tensor, 
 
 def order_kl(guide_trace: Trace) -> Float[Tensor, ""]:
     """Monte Carlo KL of the guide's orders to the uniform law over orders."""
-    return PlackettLuce(guide_trace.nodes["order_score"]["fn"].base_dist.loc).kl_to_uniform()
+    return PlackettLuce(node(guide_trace, "order_score")["fn"].base_dist.loc).kl_to_uniform()

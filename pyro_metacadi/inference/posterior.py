@@ -218,6 +218,8 @@ class Posterior:
         return xr.DataArray(values, dims=dims, coords=coords, name=name)
 
     def _dataset(self, arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
-        variables = {name: (("chain", "draw", *DIMS[name]), array) for name, array in arrays.items()}
+        variables = {
+            name: (("chain", "draw", *DIMS[name]), array) for name, array in arrays.items()
+        }
         used = {dim for dims, _ in variables.values() for dim in dims}
         return xr.Dataset(variables, coords={d: c for d, c in self._coords.items() if d in used})

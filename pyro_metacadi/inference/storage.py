@@ -6,7 +6,6 @@ model or the new one, never half of one.
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path

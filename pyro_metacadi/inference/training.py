@@ -27,9 +27,13 @@ Callback = Callable[[int, dict[str, Tensor]], None]
 class Training:
     """How to optimise; the defaults are our choice, the paper's appendix is not public.
 
+    Learning rates fall to zero over the run, along a cosine.
+
     Attributes:
         num_steps: Gradient steps; every step sees all tasks, split anew.
         support_size: Support rows per task, the paper's N_s.
+        query_size: Query rows per task in a step. A step's noise comes from its one graph, hardly
+            from its rows, so more steps on fewer rows learn faster.
         learning_rate: Of the mechanisms and the target predictor (Adam).
         graph_learning_rate: Of the order and edge parameters.
         max_norm: Gradients are clipped to this Euclidean norm.
@@ -37,6 +41,7 @@ class Training:
 
     num_steps: int = 2000
     support_size: int = 10
+    query_size: int = 32
     learning_rate: float = 3e-3
     graph_learning_rate: float = 2e-2
     max_norm: float = 10.0
@@ -98,15 +103,17 @@ def train(
     """
     loss_module = objective(model, guide)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.num_steps)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     record: dict[str, list[Tensor]] = defaultdict(list)
     with tqdm(range(options.num_steps), disable=not progress, desc="fit", leave=False) as bar:
         for step in bar:
             optimiser.zero_grad(set_to_none=True)
-            loss = loss_module(batch.split(options.support_size))
+            loss = loss_module(batch.split(options.support_size, query_size=options.query_size))
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, options.max_norm)
             optimiser.step()
+            schedule.step()
             terms = {"loss": loss.detach(), **objective.terms}
             for name, value in terms.items():
                 record[name].append(value)

@@ -80,6 +80,9 @@ class Mechanisms(PyroModule):
         shared_features: One feature extractor h for all variables (Eq. 4 writes h without i).
         penalty: Ridge penalty λ of Eq. 5, which is the prior precision of the `readout`.
 
+    Raises:
+        ConfigError: `penalty` is not positive, or there are no units or layers.
+
     Source: Ong et al. 2025, Eq. 2 and 4.
     """
 
@@ -95,12 +98,14 @@ class Mechanisms(PyroModule):
         super().__init__()
         if not penalty > 0:
             raise ConfigError(f"penalty: expected a number > 0, got {penalty}. Try 1.0.")
+        for name, value in (("width", width), ("num_layers", num_layers)):
+            if value < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {value}. Try 32 by 2.")
         self.penalty = penalty
         self.num_variables, self.num_features = num_variables, width + 1
-        options = {"width": width, "num_layers": num_layers}
-        self.observational = VariableMLP(num_variables, **options)
+        self.observational = VariableMLP(num_variables, width=width, num_layers=num_layers)
         self.interventional = VariableMLP(
-            num_variables, shared_features=shared_features, **options
+            num_variables, width=width, num_layers=num_layers, shared_features=shared_features
         )
         self.readout = nn.Parameter(torch.zeros(num_variables, self.num_features))
 

@@ -88,7 +88,7 @@ class MetaCaDIModel(PyroModule):
             readout = pyro.sample("readout", self._readout_prior())
             with (
                 pyro.plate("samples", batch.num_samples, dim=-1),
-                poutine.mask(mask=batch.mask),
+                poutine.mask(mask=batch.mask),  # type: ignore[call-overload]
             ):
                 features = self.mechanisms.features(batch.x, adjacency)
                 loc = self._predict(batch.x, adjacency, features, target, readout)

@@ -13,6 +13,8 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyro_metacadi.errors import ConfigError
+
 __all__ = ["GaussianNoise", "Noise"]
 
 
@@ -50,12 +52,17 @@ class GaussianNoise(PyroModule):
         num_variables: d; unused, every variable has the same scale.
         num_features: Features of a mechanism; unused.
         scale: s, in standard deviations of the pooled training data.
+
+    Raises:
+        ConfigError: `scale` is not positive.
     """
 
     scale: Tensor
 
     def __init__(self, num_variables: int, num_features: int, *, scale: float = 1.0) -> None:
         super().__init__()
+        if not scale > 0:
+            raise ConfigError(f"scale: expected a number > 0, got {scale}. Try 1.0.")
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
     def linearize(self, x: Tensor, features: Tensor) -> tuple[Tensor, None]:

@@ -42,9 +42,7 @@ class SparseGraphPrior(PyroModule):
 
     probability: Tensor
 
-    def __init__(
-        self, num_variables: int, *, probability: float | ArrayLike | None = None
-    ) -> None:
+    def __init__(self, num_variables: int, *, probability: float | ArrayLike | None = None) -> None:
         super().__init__()
         if probability is None:
             probability = min(0.5, 2 / max(1, num_variables - 1))

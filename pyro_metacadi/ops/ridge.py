@@ -20,9 +20,9 @@ def ridge_solve(
 
     .. math:: \hat w = (H^\top \Lambda H + \lambda I)^{-1} H^\top \Lambda x
 
-    Solved in float64, whatever the inputs' precision, in the smaller of the two equivalent systems:
-    ``feature`` unknowns (primal) or ``sample`` unknowns (dual). A variable without parents has equal
-    rows in H; float32 loses all digits there.
+    Solved in float64, whatever the inputs' precision, in the smaller of two equivalent systems:
+    ``feature`` unknowns (primal) or ``sample`` unknowns (dual). A variable without parents has
+    equal rows in H; float32 loses all digits there.
 
     Args:
         features: Hidden features H.
