@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from pyro_metacadi._files import staged_folder
 from pyro_metacadi.errors import ConfigError, ModelFileError
 
 __all__ = ["check_output", "read_record", "staged_output"]
@@ -22,7 +22,7 @@ def check_output(out: Path, *, overwrite: bool) -> None:
         ConfigError: `out` exists (unless empty, or ours and `overwrite`), or cannot be made.
     """
     if not out.exists():
-        _check_writable(_anchor(out))
+        _check_writable(out)
     elif not out.is_dir():
         raise ConfigError(f"output folder: expected a folder, got the file '{out}'. Rename it.")
     elif any(out.iterdir()) and not overwrite:
@@ -45,19 +45,9 @@ def staged_output(out: Path, *, record: Mapping[str, Any]) -> Iterator[Path]:
         out: The folder to appear; `check_output` has been asked about it.
         record: How the folder came about, for `read_record`.
     """
-    with TemporaryDirectory(prefix=f".{out.name}-", dir=_anchor(out)) as temporary:
-        folder, old = Path(temporary) / "new", Path(temporary) / "old"
+    with staged_folder(out) as folder:
         yield folder
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.exists():
-            os.replace(out, old)
-        try:
-            os.replace(folder, out)
-        except BaseException:
-            if old.exists():
-                os.replace(old, out)
-            raise
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -80,12 +70,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _anchor(out: Path) -> Path:
-    """Return the nearest folder above `out` that exists: nothing below it is made too early."""
-    return next(parent for parent in out.absolute().parents if parent.exists())
-
-
-def _check_writable(folder: Path) -> None:
+def _check_writable(out: Path) -> None:
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(
             f"output folder: expected a place that can be written, got '{folder}'. "

@@ -103,7 +103,6 @@ def _simulate(args: argparse.Namespace) -> None:
         world.intervention_targets, index=pd.Index(tasks, name="task"), columns=names
     )
     with staged_output(args.out, record=_record(args)) as folder:
-        folder.mkdir()
         world.tasks.to_dataframe(task="task").to_csv(folder / "tasks.csv", index=False)
         adjacency.to_csv(folder / "adjacency.csv")
         targets.to_csv(folder / "intervention_targets.csv")
@@ -136,7 +135,6 @@ def _adapt(args: argparse.Namespace) -> None:
     posterior = MetaCaDI.load(args.model, device=args.device).adapt(tasks, seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with staged_output(out, record=_record(args)) as folder:
-        folder.mkdir()
         ranked.to_csv(folder / "target_probs.csv", index=False)
         posterior.to_inference_data().to_netcdf(str(folder / "posterior.nc"))
     best = ranked.loc[ranked["rank"] <= args.top, ["task", "rank", "variable", "probability"]]

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pyro_metacadi.errors import ConfigError
+
 __all__ = ["TaskBatch"]
 
 
@@ -84,7 +86,13 @@ class TaskBatch:
             support_size: Support rows per task, the paper's N_s.
             query_size: At most so many of the other rows are query rows; None takes all.
             generator: Source of randomness on the batch's device; default torch's own.
+
+        Raises:
+            ConfigError: If a size is less than 1.
         """
+        for name, size in {"support_size": support_size, "query_size": query_size}.items():
+            if size is not None and size < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {size}. Try 10.")
         rows = self.mask.sum(-1)
         num_support = torch.minimum((rows // 2).clamp(min=1), torch.full_like(rows, support_size))
         key = torch.rand(self.mask.shape, generator=generator, device=self.x.device)

@@ -10,6 +10,8 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_metacadi.errors import ConfigError
+
 __all__ = ["PlackettLuce"]
 
 
@@ -51,7 +53,14 @@ class PlackettLuce(TorchDistribution):
 
         Args:
             num_samples: Orders drawn, at least 2; each costs O(d).
+
+        Raises:
+            ConfigError: If `num_samples` is less than 2.
         """
+        if num_samples < 2:
+            raise ConfigError(
+                f"num_samples: expected at least 2, got {num_samples}. The default is 16."
+            )
         orders = self.sample([num_samples])
         log_q = self.log_prob(orders)
         cost = log_q.detach()

@@ -130,12 +130,12 @@ class MetaCaDIGuide(AutoGuide):
             edge = self._given.get("edge", (self.dag.edge_logits > 0).to(order_score.dtype))
             logits, readout = self.infer_targets(batch, order_score=order_score, edge=edge)
             target = (logits > 0).to(order_score.dtype).unsqueeze(-2)
-        return {
-            "order_score": order_score.clone(),
-            "edge": edge.clone(),
-            "intervention_target": self._given.get("intervention_target", target),
-            "readout": readout.unsqueeze(-3),
-        }
+            return {
+                "order_score": order_score.clone(),
+                "edge": edge.clone(),
+                "intervention_target": self._given.get("intervention_target", target),
+                "readout": readout.unsqueeze(-3),
+            }
 
     def _sample(self, name: str, law: Callable[[], dist.TorchDistribution]) -> Tensor:
         if name in self._given:

@@ -6,7 +6,6 @@ model or the new one, never half of one.
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from pyro_metacadi._files import staged_folder
 from pyro_metacadi.errors import ModelFileError
 
 __all__ = ["SCHEMA", "fill_module", "read_model", "write_model"]
@@ -38,18 +38,12 @@ def write_model(
             f"folder '{target}': expected an empty folder or a saved model to replace, got other "
             f"files. Choose another folder."
         )
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({"schema": SCHEMA, **header}, indent=2, allow_nan=False)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            fresh = Path(scratch) / "new"
-            fresh.mkdir()
-            contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        with staged_folder(target) as fresh:
             safetensors.torch.save_file(contiguous, fresh / TENSORS)
-            text = json.dumps({"schema": SCHEMA, **header}, indent=2, allow_nan=False)
             (fresh / HEADER).write_text(text + "\n", encoding="utf-8")
-            if target.exists():
-                os.replace(target, Path(scratch) / "old")
-            os.replace(fresh, target)
     except OSError as error:
         raise ModelFileError(
             f"folder '{target}': expected a place to write to, got '{error.strerror}'. Choose "

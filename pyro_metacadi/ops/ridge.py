@@ -22,13 +22,15 @@ def ridge_solve(
 
     Solved in float64, whatever the inputs' precision, in the smaller of two equivalent systems:
     ``feature`` unknowns (primal) or ``sample`` unknowns (dual). A variable without parents has
-    equal rows in H; float32 loses all digits there.
+    equal rows in H; float32 loses all digits there. The relative error is at most about
+    :math:`10^{-14} (1 + \|H\|^2 / \lambda)`, so that features far above 1e4 need a larger λ.
 
     Args:
         features: Hidden features H.
         response: Values x to be explained, in the units the model works in.
         penalty: λ > 0, in squared units of the features.
-        weight: Precision Λ >= 0 of every sample; 0 removes a (padded) one. Default 1.
+        weight: Precision Λ >= 0 of every sample; 0 removes a (padded) one, whose gradients are
+            then 0 as well. Default 1.
 
     Returns:
         Weights, in the dtype of `features`.
@@ -42,7 +44,9 @@ def ridge_solve(
         raise ConfigError(f"penalty: expected a number > 0, got {penalty}. Try 1.0.")
     design, target = features.double(), response.double()
     if weight is not None:
-        root = weight.double().sqrt()
+        # The root's derivative at 0 is infinite and would make a padded sample's gradient NaN.
+        present = weight > 0
+        root = weight.double().where(present, 1.0).sqrt() * present
         design, target = design * root.unsqueeze(-1), target * root
     samples, num_features = design.shape[-2:]
     solve = _dual if samples < num_features else _primal

@@ -173,6 +173,5 @@ def test_the_guide_composes_with_an_automatic_guide_of_a_users_latent(position):
             loss = ELBOObjective()(model, guide)(batch)
             loss.backward()
             assert torch.isfinite(loss)
-            names = {name for name, p in guide.named_parameters() if p.grad is not None}
-            assert {"0.locs.offset", "0.scales_unconstrained.offset"} <= names
-            assert "1.dag.edge_logits" in names
+            assert len(list(guide.parameters())) == 2 + len(list(chain.guide.parameters()))
+            assert all(p.grad is not None for p in guide.parameters())

@@ -140,3 +140,14 @@ assert "XDG_CACHE_HOME" not in os.environ
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_variable_may_have_other_dimensions_in_another_group():
+    groups = {
+        "observed_data": {"x": np.zeros((5, 2))},
+        "log_likelihood": {"x": np.zeros((1, 4, 5))},
+    }
+    dims = {"x": ("obs", "variable"), "log_likelihood/x": ("obs",)}
+    data = to_inference_data(groups, coords={"variable": ["Raf", "Mek"]}, dims=dims)
+    assert data["observed_data"]["x"].dims == ("obs", "variable")
+    assert data["log_likelihood"]["x"].dims == ("chain", "draw", "obs")

@@ -1,5 +1,7 @@
 """Cycles are found when, and only when, there is one; orders are permutations."""
 
+from itertools import pairwise
+
 import networkx as nx
 import pytest
 import torch
@@ -47,7 +49,7 @@ def test_the_cycle_found_is_one(adjacency):
     if cycle is not None:
         assert cycle[0] == cycle[-1]
         assert len(set(cycle)) == len(cycle) - 1 >= 1
-        assert all(adjacency[i, j] == 1 for i, j in zip(cycle, cycle[1:], strict=False))
+        assert all(adjacency[i, j] == 1 for i, j in pairwise(cycle))
 
 
 @given(digraphs())
@@ -73,7 +75,7 @@ def test_a_cycle_through_64_variables_is_found():
     cycle[-1, 0] = 1
     assert is_dag(LONG)
     assert not is_dag(cycle)
-    assert find_cycle(cycle)[:-1] == sorted(find_cycle(cycle)[:-1])[:64]
+    assert sorted(find_cycle(cycle)[1:]) == list(range(64))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -115,7 +117,7 @@ TWO_CYCLE = torch.tensor([[0, 1, 0], [0, 0, 1], [0, 1, 0]])
 @pytest.mark.parametrize(
     ("adjacency", "variables", "message"),
     [
-        (torch.zeros(3), None, r"expected a square matrix \[parent, child\], got shape \[3\]"),
+        (torch.zeros(3), None, r"a square matrix \[parent, child\], got shape \[3\]"),
         (torch.zeros(2, 3), None, r"square matrix .*, got shape \[2, 3\]\. Pass one row"),
         (torch.zeros(1, 2, 2), None, r"got shape \[1, 2, 2\]"),
         (torch.tensor([[0, 0.5], [0, 0]]), None, r"0 or 1, got 0\.5 at \[0, 1\]\. Threshold"),
@@ -125,7 +127,11 @@ TWO_CYCLE = torch.tensor([[0, 1, 0], [0, 0, 1], [0, 1, 0]])
         (torch.eye(2), None, r"got the cycle X1 -> X1\. Rows are causes"),
         (torch.tensor([[0, 0], [0, 1]]), ["Raf", "Mek"], r"got the cycle Mek -> Mek\."),
         (TWO_CYCLE, None, r"got the cycle (X2 -> X3 -> X2|X3 -> X2 -> X3)\."),
-        (TWO_CYCLE, ["A", "B", "C"], r"got the cycle (B -> C -> B|C -> B -> C)\. .* remove or turn"),
+        (
+            TWO_CYCLE,
+            ["A", "B", "C"],
+            r"got the cycle (B -> C -> B|C -> B -> C)\. .* remove or turn",
+        ),
     ],
 )
 def test_a_graph_that_is_no_dag_is_refused_by_name(adjacency, variables, message):

@@ -14,7 +14,9 @@ SEEDS = st.integers(0, 2**32)
 
 def columns(samples, variables, *, seed=0, batch=(), dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*batch, samples, variables, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(*batch, samples, variables, generator=generator, dtype=torch.float64).to(
+        dtype
+    )
 
 
 def everything(x):
@@ -53,9 +55,7 @@ def pair_by_pair(x, estimator, bandwidth=1.0):
 
 @BOTH
 @given(samples=st.integers(4, 15), variables=st.integers(1, 5), seed=SEEDS, width=st.floats(0.2, 5))
-def test_all_pairs_at_once_are_the_formula_pair_by_pair(
-    estimator, samples, variables, seed, width
-):
+def test_all_pairs_at_once_are_the_formula_pair_by_pair(estimator, samples, variables, seed, width):
     x = columns(samples, variables, seed=seed)
     got = pairwise_hsic(x, everything(x), estimator=estimator, bandwidth=width)
     torch.testing.assert_close(got, pair_by_pair(x, estimator, width), rtol=1e-12, atol=1e-14)

@@ -74,7 +74,9 @@ def test_many_draws_are_each_draw():
 def test_many_orders_may_share_their_edges():
     score = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     edge = torch.ones(3, 5, 5)
-    assert torch.equal(adjacency_from_order(score, edge)[1], adjacency_from_order(score[1], edge[1]))
+    assert torch.equal(
+        adjacency_from_order(score, edge)[1], adjacency_from_order(score[1], edge[1])
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])

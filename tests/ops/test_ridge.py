@@ -44,7 +44,7 @@ def test_weights_are_least_squares_on_the_augmented_system(samples, features, ex
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(-2, 2), SEEDS)
 def test_dual_and_primal_agree(samples, features, exponent, seed):
-    design, response, weight = problem(samples, features=features, seed=seed)
+    design, response, _ = problem(samples, features=features, seed=seed)
     penalty = 10.0**exponent
     dual = ridge_solve(*_widened(design, response, features + 1), penalty=penalty)
     tall = ridge_solve(*_lengthened(design, response, features + 1), penalty=penalty)
