@@ -209,7 +209,6 @@ def test_warnings_are_one_line_without_paths(monkeypatch, tmp_path, capsys):
 
 def test_ctrl_c_leaves_nothing_behind(monkeypatch, tmp_path, capsys):
     def interrupted(folder, **_):
-        folder.mkdir()
         (folder / "half").touch()
         raise KeyboardInterrupt
 

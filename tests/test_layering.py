@@ -162,6 +162,7 @@ def test_lazy_names_of_a_room_stay_in_it():
     ("module", "source", "message"),
     [
         ("ops.new", "from pyro_metacadi.data import TaskBatch", "may not import .*data.batch"),
+        ("ops.new", "import pyro_metacadi.unheard_of", "may not import .*unheard_of"),
         ("ops.new", "import pyro_metacadi.models.noise", "may not import .*models.noise"),
         ("ops.new", "from pyro_metacadi import metrics", "may not import pyro_metacadi.metrics"),
         ("data.new", "from pyro_metacadi import MetaCaDI", "may not import .*estimator"),

@@ -168,7 +168,9 @@ def node(trace: Trace, name: str) -> dict[str, Any]:
 def reconstruction(model_trace: Trace) -> Float[Tensor, ""]:
     """Negative log-likelihood of a query row, averaged within tasks, then over tasks."""
     site = node(model_trace, "x")
-    log_prob, rows = site["unscaled_log_prob"], site["mask"].sum(-1).clamp(min=1)
+    # Pyro's unscaled density is also unmasked: without this, padding rows would count.
+    log_prob = scale_and_mask(site["unscaled_log_prob"], mask=site["mask"])
+    rows = site["mask"].sum(-1).clamp(min=1)
     return -(log_prob.sum(-1) / rows).mean(-1).sum()
 
 
@@ -181,8 +183,10 @@ def target_sparsity(guide_trace: Trace, kind: Literal["logit", "probability"]) -
 
 def residual_dependence(model_trace: Trace, rows: int | None) -> Float[Tensor, ""]:
     """HSIC of the residuals of every pair of variables, averaged over pairs and tasks."""
-    residual = node(model_trace, "residual")["value"][..., :rows, :]
-    mask = node(model_trace, "x")["mask"][..., :rows]
+    site, residual = node(model_trace, "x"), node(model_trace, "residual")["value"]
+    # With every latent given, particles drawn together have one residual but count each.
+    residual = residual.expand(*site["fn"].batch_shape, -1)[..., :rows, :]
+    mask = site["mask"][..., :rows]
     weight = mask.unsqueeze(-1).to(residual.dtype)
     count = weight.sum(-2, keepdim=True).clamp(min=1.0)
     mean = (residual * weight).sum(-2, keepdim=True) / count

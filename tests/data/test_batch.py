@@ -30,7 +30,7 @@ def kept(rows, mask):
 
 
 def expected_support(rows, support_size):
-    """All the support asked for, or half of the rows where no as many would be left."""
+    """All the support asked for, or half of the rows where fewer would be left for the query."""
     return support_size if rows >= 2 * support_size else max(1, rows // 2)
 
 
@@ -118,7 +118,7 @@ def test_rows_are_drawn_anew_at_every_call():
 def test_every_row_is_as_likely_to_be_support():
     generator = torch.Generator().manual_seed(0)
     draws = [batch_of([3, 8], width=1).split(2, generator=generator) for _ in range(4000)]
-    values = torch.cat([parts.support[parts.support_mask] for parts in draws]).long()
+    values = torch.cat([parts.support[parts.support_mask] for parts in draws]).flatten().long()
     frequency = torch.bincount(values)[1:] / len(draws)
     expected = torch.tensor([1 / 3] * 3 + [2 / 8] * 8)
     error = (frequency - expected) / (expected * (1 - expected) / len(draws)).sqrt()

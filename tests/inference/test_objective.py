@@ -67,7 +67,7 @@ def test_the_elbo_objective_names_every_site():
 def test_reconstruction_is_the_mean_over_the_rows_of_a_task_then_over_tasks():
     chain, batch = tiny_chain(), tiny_batch()
     model_trace, guide_trace = traces(chain, batch)
-    loc = model_trace.nodes["x"]["fn"].base_dist.base_dist.loc.detach().numpy()
+    loc = model_trace.nodes["x"]["fn"].base_dist.loc.detach().numpy()
     per_task = []
     for t in range(T):
         rows = batch.mask[t].numpy()
