@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyro_metacadi import __version__
 from pyro_metacadi._output import check_output, read_record, staged_output
+from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ a few minutes.
 
 example:
   metacadi demo --out out/sachs"""
-
-SIMULATE = """\
-Draw experiments from a random causal graph whose mechanisms are Gaussian-process draws; each
-experiment intervenes on one variable. Writes tasks.csv (column task, then the variables),
-adjacency.csv (rows are causes) and intervention_targets.csv: data to try `fit` on, and the truth.
-
-example:
-  metacadi simulate gp-anm --out world --variables 10 --tasks 20 --rows 100 --seed 1"""
 
 FIT = """\
 Learn one causal graph from all experiments of a file, not told which variables they hit, and save
@@ -86,27 +79,14 @@ def _demo(args: argparse.Namespace) -> None:
 
 def _simulate(args: argparse.Namespace) -> None:
     check_output(args.out, overwrite=args.overwrite)
-    import pandas as pd
-
-    from pyro_metacadi import simulators
-
-    world = simulators.gp_anm(
-        num_variables=args.variables,
-        num_tasks=args.tasks,
-        num_samples=args.rows,
-        seed=args.seed,
-        intervention=args.intervention,
-    )
-    names, tasks = list(world.tasks.variables), list(world.tasks.tasks)
-    adjacency = pd.DataFrame(world.adjacency, index=pd.Index(names, name="parent"), columns=names)
-    targets = pd.DataFrame(
-        world.intervention_targets, index=pd.Index(tasks, name="task"), columns=names
-    )
+    world = simulated_world(args)
     with staged_output(args.out, record=_record(args)) as folder:
-        world.tasks.to_dataframe(task="task").to_csv(folder / "tasks.csv", index=False)
-        adjacency.to_csv(folder / "adjacency.csv")
-        targets.to_csv(folder / "intervention_targets.csv")
-    print(f"{len(tasks)} tasks of {len(names)} variables are in {args.out}")
+        world.save(folder)
+    size = f"{len(world.tasks)} tasks of {len(world.tasks.variables)} variables"
+    print(
+        f"{size} are in {args.out}\n"
+        f"Next: metacadi fit {args.out / 'tasks.csv'} --task task --out MODEL"
+    )
 
 
 def _fit(args: argparse.Namespace) -> None:
@@ -190,11 +170,6 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser(
         "simulate", help="write experiments with a known truth", description=SIMULATE, **style
     )
-    simulate.add_argument("simulator", choices=["gp-anm"], help="kind of world")
-    simulate.add_argument("--variables", type=_positive, default=10, help="default: 10")
-    simulate.add_argument("--tasks", type=_positive, default=20, help="default: 20")
-    simulate.add_argument("--rows", type=_positive, default=100, help="per task; default: 100")
-    simulate.add_argument("--intervention", default="hard", help="kind; default: hard")
     fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
     _add_data(fit)
     _add_fitting(fit)
@@ -204,8 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     adapt.add_argument("model", type=Path, help="folder that `metacadi fit` wrote")
     _add_data(adapt)
-    adapt.add_argument("--top", type=_positive, default=3, help="variables to print; default: 3")
-    for command, run in ((demo, _demo), (simulate, _simulate), (fit, _fit), (adapt, _adapt)):
+    adapt.add_argument("--top", type=positive, default=3, help="variables to print; default: 3")
+    worlds = [(simulator, _simulate) for simulator in add_simulators(simulate)]
+    for command, run in ((demo, _demo), *worlds, (fit, _fit), (adapt, _adapt)):
         _add_output(command, required=command is not adapt)
         command.set_defaults(run=run)
     for command in (fit, adapt):
@@ -219,7 +195,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 
 def _add_fitting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=_positive, help="optimisation steps; default: as needed")
+    command.add_argument("--steps", type=positive, help="optimisation steps; default: as needed")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -230,12 +206,6 @@ def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
         "--overwrite", action="store_true", help="replace the folder of an earlier run"
     )
     command.add_argument("--seed", type=int, default=0, help="fixes all chance; default: 0")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,10 @@ class Components:
             given["objective"] = _named_objective(given["objective"])
         prior = given.get("graph_prior")
         if prior is not None and not callable(prior):
-            probability = prior if isinstance(prior, float | int) else np.asarray(prior).tolist()
-            given["graph_prior"] = partial(SparseGraphPrior, probability=probability)
+            given["graph_prior"] = _sparse_prior(prior)
         for name in FACTORIES:
-            if name in given and not callable(given[name]):
+            # Instances of modules are callable as well.
+            if name in given and not isinstance(given[name], type | partial | FunctionType):
                 raise ConfigError(
                     f"{name}: expected a class or a functools.partial of one, got "
                     f"{given[name]!r}. Pass the class, not an instance."
@@ -103,8 +104,8 @@ class Components:
         described: dict[str, Any] = {name: _describe(getattr(self, name)) for name in FACTORIES}
         return {
             **described,
-            "target_prior": self.target_prior,
-            "training": asdict(self.training),
+            "target_prior": _plain("target_prior", self.target_prior),
+            "training": {k: _plain(k, value) for k, value in asdict(self.training).items()},
         }
 
     @classmethod
@@ -135,6 +136,17 @@ def _named_objective(name: str) -> Factory:
             f"class, got {name!r}."
         )
     return OBJECTIVES[name]
+
+
+def _sparse_prior(probability: Any) -> Factory:
+    try:
+        values = np.asarray(probability, dtype=float).tolist()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"graph_prior: expected a probability, a matrix [parent, child] of them, or a class, "
+            f"got {probability!r}."
+        ) from error
+    return partial(SparseGraphPrior, probability=values)
 
 
 def _describe(factory: Factory) -> dict[str, Any]:
@@ -168,10 +180,12 @@ def _find(part: str, described: dict[str, Any]) -> Factory:
             f"pyro_metacadi. Pass it again: MetaCaDI.load(..., {part}={name})."
         )
     try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        factory = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        factory = None
+    if not isinstance(factory, type):
         raise ModelFileError(
             f"model.json: expected a known {part}, got {described['class']!r}. Load it with the "
             f"version of pyro_metacadi that saved it."
-        ) from error
+        )
     return partial(factory, **described["options"]) if described["options"] else factory

@@ -248,6 +248,8 @@ def _device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: expected one that exists, got 'cuda'. Use device='cpu'.")
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device: expected one that exists, got '{device}'. Use device='cpu'.")
     return chosen

@@ -20,6 +20,9 @@ from pyro_metacadi.inference.training import isolated
 
 __all__ = ["Fitted"]
 
+# What reading an entry of the wrong type or shape can raise.
+DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -60,7 +63,7 @@ class Fitted:
             "variables": self.tasks.variables,
             "tasks": self.tasks.tasks,
             "num_chains": len(self.chains),
-            "seed": self.seed,
+            "seed": int(self.seed),
             "components": components.to_json(),
         }
         write_model(folder, header, self._tensors())
@@ -99,7 +102,7 @@ class Fitted:
             return cls._restore(header, tensors, components=components, device=device), components
         except ModelFileError as error:
             raise ModelFileError(f"model '{os.fspath(folder)}': {error}") from error
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        except DAMAGE as error:
             raise ModelFileError(
                 f"model '{os.fspath(folder)}': expected the entries that MetaCaDI.save writes, got "
                 f"a damaged one ({error}). Save or copy the model again."
@@ -114,6 +117,7 @@ class Fitted:
         components: Components,
         device: torch.device,
     ) -> "Fitted":
+        _check_consistent(header, tensors)
         ends = tensors["data.num_rows"].cumsum(0)[:-1]
         arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
         tasks = TaskDataset.from_arrays(
@@ -132,3 +136,23 @@ class Fitted:
             history.append({name.removeprefix(prefix): tensors[name].numpy() for name in names})
         scaling = Standardizer(mean, scale, tasks.variables)
         return cls(tasks, scaling, tuple(chains), tuple(history), header["seed"])
+
+
+def _check_consistent(header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Refuse entries that are well-formed one by one but do not belong together."""
+    num_rows, values = tensors["data.num_rows"], tensors["data.values"]
+    mean, scale = tensors["scaling.mean"], tensors["scaling.scale"]
+    d = len(header["variables"])
+    checks = {
+        "data.num_rows": (num_rows > 0).all() and num_rows.sum() == len(values),
+        "scaling.mean": mean.shape == (d,) and mean.isfinite().all(),
+        "scaling.scale": scale.shape == (d,) and scale.isfinite().all() and (scale > 0).all(),
+        "num_chains": header["num_chains"] > 0,
+        "seed": isinstance(header["seed"], int),
+    }
+    for name, consistent in checks.items():
+        if not consistent:
+            raise ModelFileError(
+                f"{name}: expected what fits the model's data and variables, got "
+                f"{header.get(name, tensors.get(name))}. Save or copy the model again."
+            )

@@ -27,7 +27,9 @@ def evaluate(
     Args:
         posterior: Has ``edge_probs`` (DataArray over parent, child), ``target_probs`` (DataArray
             over task, variable) and ``sample(num_draws, seed=...)``, a Dataset whose ``adjacency``
-            is over chain, draw, parent, child. Distances average over ``sample(1000, seed=0)``.
+            is over chain, draw, parent, child. Distances average over ``sample(1000, seed=0)``, or
+            over ``sample_graphs(1000, seed=0)`` of the same draws where there is that method, for
+            drawing targets as well takes longer.
         adjacency: True graph, 0/1, shape ``[variable, variable]``; ``adjacency[i, j] = 1`` means
             X_i -> X_j.
         intervention_targets: True targets, 0/1, shape ``[task, variable]``.
@@ -46,7 +48,10 @@ def evaluate(
     names = [str(name) for name in edge_probs["parent"].values]
     truth = _true_graph(adjacency, names=names)
     targets = _true_targets(intervention_targets, shape=target_probs.shape)
-    draws = posterior.sample(1000, seed=0)["adjacency"]
+    if hasattr(posterior, "sample_graphs"):
+        draws = posterior.sample_graphs(1000, seed=0)
+    else:
+        draws = posterior.sample(1000, seed=0)["adjacency"]
     draws = draws.transpose("chain", "draw", "parent", "child").values
     return {
         "e_shd": expected_shd(draws, truth),

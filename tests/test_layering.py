@@ -25,7 +25,7 @@ ROOMS = [
     {"components"},
     {"fitted"},
     {"estimator"},
-    {"plots", "report", "testing", "demo", "cli", "_output", "__main__"},
+    {"plots", "report", "testing", "demo", "cli", "_output", "_simulate", "__main__"},
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 NARROW = {"metrics": ROOMS[0] | {"ops"}, "simulators": ROOMS[0] | {"ops", "data"}}

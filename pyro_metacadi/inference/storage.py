@@ -33,22 +33,31 @@ def write_model(
         ModelFileError: The folder holds something that is not a saved model, or cannot be written.
     """
     target = Path(folder)
-    if target.exists() and not (target / HEADER).is_file() and any(target.iterdir()):
-        raise ModelFileError(
-            f"folder '{target}': expected an empty folder or a saved model to replace, got other "
-            f"files. Choose another folder."
-        )
+    _check_replaceable(target)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"schema": SCHEMA, **header}, indent=2, allow_nan=False)
     try:
         with staged_folder(target) as fresh:
             safetensors.torch.save_file(contiguous, fresh / TENSORS)
             (fresh / HEADER).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ModelFileError(
-            f"folder '{target}': expected a place to write to, got '{error.strerror}'. Choose "
-            f"another folder or free some space."
+            f"folder '{target}': expected a place to write to, got '{error}'. Choose another "
+            f"folder or free some space."
         ) from error
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse a destination whose replacement would delete anything but an older model."""
+    if target.is_dir():
+        foreign = sorted({path.name for path in target.iterdir()} - {HEADER, TENSORS})
+    else:
+        foreign = [target.name] if target.exists() else []
+    if foreign:
+        raise ModelFileError(
+            f"folder '{target}': expected a new or empty folder, or a saved model to replace, got "
+            f"the file '{foreign[0]}'. Choose another folder."
+        )
 
 
 def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:

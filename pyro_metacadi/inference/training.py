@@ -67,7 +67,11 @@ def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         torch.random.fork_rng(devices=devices),
         pyro.settings.context(module_local_params=True),
     ):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which would seed every CUDA device, saved above or not.
+        torch.default_generator.manual_seed(int(seed))
+        for used in devices:
+            with torch.cuda.device(used):
+                torch.cuda.manual_seed(int(seed))
         yield
 
 
@@ -109,7 +113,8 @@ def train(
     with tqdm(range(options.num_steps), disable=not progress, desc="fit", leave=False) as bar:
         for step in bar:
             optimiser.zero_grad(set_to_none=True)
-            loss = loss_module(batch.split(options.support_size, query_size=options.query_size))
+            rows = batch.split(options.support_size, query_size=options.query_size)
+            loss = _loss(loss_module, rows, step=step)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, options.max_norm)
             optimiser.step()
@@ -135,6 +140,20 @@ def _parameter_groups(
         {"params": rest, "lr": options.learning_rate},
         {"params": graph, "lr": options.graph_learning_rate},
     ]
+
+
+def _loss(loss_module: nn.Module, batch: TaskBatch, *, step: int) -> Tensor:
+    try:
+        return loss_module(batch)
+    except ValueError as error:
+        # Pyro checks the parameters of every law, so this is how divergence shows first; an error
+        # in a component shows at the first step, and is its author's to read.
+        if step == 0 or isinstance(error, MetaCaDIError):
+            raise
+        raise MetaCaDIError(
+            f"training: expected finite parameters, got an invalid distribution at step {step}. "
+            f"Lower the learning rates, or look for extreme values in the data."
+        ) from error
 
 
 def _check_finite(step: int, terms: dict[str, Tensor]) -> None:

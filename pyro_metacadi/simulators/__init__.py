@@ -2,7 +2,7 @@
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["World", "erdos_renyi", "gp_anm", "scale_free"]
+__all__ = ["World", "erdos_renyi", "gp_anm", "linear_anm", "nn_anm", "scale_free"]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -10,6 +10,8 @@ __getattr__, __dir__ = attach(
         "World": ".world",
         "erdos_renyi": ".graphs",
         "gp_anm": ".gp",
+        "linear_anm": ".neural",
+        "nn_anm": ".neural",
         "scale_free": ".graphs",
     },
 )

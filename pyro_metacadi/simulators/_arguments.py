@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.errors import ConfigError, DataError
 
 __all__ = [
     "check_choice",
     "check_count",
     "check_number",
+    "check_rows",
+    "check_targets",
     "draw_targets",
     "per_task",
     "random_stream",
@@ -95,3 +97,27 @@ def draw_targets(
     noise = torch.rand(len(targets_per_task), num_variables, generator=generator)
     rank = noise.argsort(dim=1).argsort(dim=1)
     return (rank < torch.tensor(targets_per_task).unsqueeze(1)).long()
+
+
+def check_rows(rows: Any, *, num_variables: int) -> Float[Tensor, "sample variable"]:
+    """Return `rows` as float64 if they are finite, one column per variable; else `DataError`."""
+    table = np.asarray(rows, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != num_variables:
+        raise DataError(
+            f"rows: expected shape [sample, {num_variables}], one column per variable, got "
+            f"{list(table.shape)}. Pass one row as rows[None]."
+        )
+    if not np.isfinite(table).all():
+        raise DataError("rows: expected finite numbers, got NaN or infinity. Leave such rows out.")
+    return torch.tensor(table)
+
+
+def check_targets(targets: Any, *, num_variables: int) -> Int[Tensor, " variable"]:
+    """Return one task's `targets` if they are 0 or 1, one per variable; else `DataError`."""
+    array = np.asarray(targets)
+    if array.shape != (num_variables,) or not np.isin(array, (0, 1)).all():
+        raise DataError(
+            f"intervention_targets: expected {num_variables} entries 0 or 1, shape "
+            f"[{num_variables}], got {array.tolist()}. Pass one row of intervention_targets."
+        )
+    return torch.tensor(array.astype(np.int64))

@@ -38,8 +38,8 @@ class AdditiveNoiseSystem:
         adjacency: ``adjacency[i, j] = 1`` means X_i -> X_j.
         functions: f_i for each variable, the same in every task.
         noise_scale: Standard deviations.
-        intervention: What happens to targets.
-        family: Where the functions come from, for interventions that draw another.
+        interventions: What happens to each variable where it is a target; all of one kind.
+        family: Where the functions come from, for interventions that draw another; else None.
         redrawn: For each variable a batch of functions, one per task, that replace f_i where i is a
             target; None for interventions that keep f_i.
     """
@@ -47,13 +47,13 @@ class AdditiveNoiseSystem:
     adjacency: Int[Tensor, "parent child"]
     functions: tuple[Any, ...]
     noise_scale: Float[Tensor, " variable"]
-    intervention: Intervention
-    family: FunctionFamily
+    interventions: tuple[Intervention, ...]
+    family: FunctionFamily | None = None
     redrawn: tuple[Any, ...] | None = None
 
     def for_tasks(self, num_tasks: int, *, generator: torch.Generator) -> "AdditiveNoiseSystem":
         """Return this system with all that is new in each of `num_tasks` new tasks."""
-        if self.intervention.kind != "mechanism":
+        if self.family is None or self.interventions[0].kind != "mechanism":
             return self
         batch = (num_tasks,)
         redrawn = tuple(
@@ -119,7 +119,8 @@ class AdditiveNoiseSystem:
         loc = self.functions[child](parents)
         if self.redrawn is not None:
             loc[hit] = self.redrawn[child][task[hit]](parents[hit])
-        return self.intervention.apply(loc, self.noise_scale[child].expand_as(loc), hit=hit)
+        scale = self.noise_scale[child].expand_as(loc)
+        return self.interventions[child].apply(loc, scale, hit=hit)
 
 
 def _log_density(

@@ -10,11 +10,13 @@ from pyro_metacadi.simulators._arguments import check_count, check_number, rando
 from pyro_metacadi.simulators.additive_noise import AdditiveNoiseSystem
 from pyro_metacadi.simulators.graphs import resolve_graph
 from pyro_metacadi.simulators.mechanisms import FourierFamily, FourierFunction, Intervention
+from pyro_metacadi.simulators.origin import records_origin
 from pyro_metacadi.simulators.world import World, draw_world
 
 __all__ = ["gp_anm"]
 
 
+@records_origin
 def gp_anm(
     *,
     num_variables: int,
@@ -105,7 +107,7 @@ def _draw_system(
         adjacency,
         functions,
         _draw_noise_scale(num_parents, noise_scale=noise_scale, generator=generator),
-        intervention,
+        (intervention,) * len(num_parents),
         family,
     )
 

@@ -1,7 +1,8 @@
 """`World`: tasks together with the truth that they were drawn from."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,10 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import ConfigError, DataError
-from pyro_metacadi.simulators._arguments import check_count, draw_targets, per_task, random_stream
+from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.simulators._arguments import (
+    check_count,
+    check_rows,
+    check_targets,
+    draw_targets,
+    per_task,
+    random_stream,
+)
+from pyro_metacadi.simulators.origin import Origin
+from pyro_metacadi.simulators.rebuild import rebuilt_system
+from pyro_metacadi.simulators.storage import read_world, write_world
 
-__all__ = ["System", "World", "draw_world"]
+__all__ = ["System", "World", "assemble_world", "draw_world"]
 
 
 @runtime_checkable
@@ -49,11 +60,13 @@ class World:
         tasks: The rows, as a user would have measured them.
         intervention_targets: 1 where the variable was intervened on in the task.
         system: Graph, mechanisms and noise, shared by all tasks.
+        origin: The call that made this world; None if it was put together by hand.
     """
 
     tasks: TaskDataset
     intervention_targets: Int[np.ndarray, "task variable"]
     system: System
+    origin: Origin | None = None
 
     @property
     def adjacency(self) -> Int[np.ndarray, "parent child"]:
@@ -104,8 +117,8 @@ class World:
                 f"task: expected a position from 0 to {len(self.tasks) - 1}, got {task}. "
                 "Pass the position of one of this world's tasks."
             )
-        table = _checked_rows(rows, num_variables=len(self.tasks.variables))
-        targets = _checked_targets(intervention_targets, num_variables=table.shape[1])
+        table = check_rows(rows, num_variables=len(self.tasks.variables))
+        targets = check_targets(intervention_targets, num_variables=table.shape[1])
         return self.system.log_prob_terms(table, targets, task=task).numpy()
 
     def sample_tasks(
@@ -123,7 +136,7 @@ class World:
         Raises:
             ConfigError: A size is out of range, or a sequence of another length.
         """
-        return draw_world(
+        world = draw_world(
             self.system,
             self.tasks.variables,
             num_tasks=num_tasks,
@@ -132,6 +145,43 @@ class World:
             task_stem="new",
             generator=random_stream(seed, "new tasks"),
         )
+        if self.origin is None:
+            return world
+        call = {"num_tasks": num_tasks, "num_samples": num_samples, "seed": seed}
+        origin = self.origin.with_new_tasks({**call, "targets_per_task": targets_per_task})
+        return replace(world, origin=origin)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tables that any program can open, the truth beside them, to a folder.
+
+        ``tasks.csv`` has a column ``task``, then the variables; ``adjacency.csv`` is the graph, its
+        rows are causes; ``intervention_targets.csv`` has a row per task; ``world.json`` is the call
+        that made the world. The folder is replaced as a whole, or not at all.
+
+        Raises:
+            DataError: The folder holds something else, or cannot be written.
+        """
+        write_world(
+            folder,
+            self.tasks,
+            adjacency=self.adjacency,
+            intervention_targets=self.intervention_targets,
+            origin=self.origin,
+        )
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "World":
+        """Read a world that `save` wrote: its tables, and its system by making it once more.
+
+        Raises:
+            DataError: A file is missing, damaged or does not fit the others; names it.
+
+        Warns:
+            MetaCaDIWarning: The system cannot be made again, or makes other tasks. The world then
+                has its tables only: no `sample_tasks`, no `log_prob`.
+        """
+        saved = read_world(folder)
+        return cls(saved.tasks, saved.intervention_targets, rebuilt_system(saved), saved.origin)
 
 
 def draw_world(
@@ -150,7 +200,6 @@ def draw_world(
         ConfigError: A size is out of range, or a sequence of another length than `num_tasks`.
     """
     check_count("num_tasks", num_tasks)
-    rows_per_task = per_task("num_samples", num_samples, num_tasks=num_tasks, minimum=1)
     num_targets = per_task(
         "targets_per_task",
         targets_per_task,
@@ -158,34 +207,39 @@ def draw_world(
         minimum=0,
         maximum=len(variables),
     )
-    targets = draw_targets(num_targets, num_variables=len(variables), generator=generator)
+    return assemble_world(
+        system,
+        variables,
+        intervention_targets=draw_targets(
+            num_targets, num_variables=len(variables), generator=generator
+        ),
+        num_samples=num_samples,
+        task_stem=task_stem,
+        generator=generator,
+    )
+
+
+def assemble_world(
+    system: System,
+    variables: Sequence[str],
+    *,
+    intervention_targets: Int[Tensor, "task variable"],
+    num_samples: Any,
+    task_stem: str,
+    generator: torch.Generator,
+) -> World:
+    """Draw what is new in each task, and rows; the targets are given.
+
+    Raises:
+        ConfigError: A size is out of range, or a sequence of another length than there are tasks.
+    """
+    num_tasks = len(intervention_targets)
+    rows_per_task = per_task("num_samples", num_samples, num_tasks=num_tasks, minimum=1)
     system = system.for_tasks(num_tasks, generator=generator)
-    rows = system.sample(targets, num_samples=rows_per_task, generator=generator)
+    rows = system.sample(intervention_targets, num_samples=rows_per_task, generator=generator)
     tasks = TaskDataset.from_arrays(
         [table.numpy() for table in rows],
         variables=list(variables),
         tasks=[f"{task_stem}{number + 1}" for number in range(num_tasks)],
     )
-    return World(tasks, targets.numpy(), system)
-
-
-def _checked_rows(rows: Any, *, num_variables: int) -> Float[Tensor, "sample variable"]:
-    table = np.asarray(rows, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != num_variables:
-        raise DataError(
-            f"rows: expected shape [sample, {num_variables}], one column per variable, got "
-            f"{list(table.shape)}. Pass one row as rows[None]."
-        )
-    if not np.isfinite(table).all():
-        raise DataError("rows: expected finite numbers, got NaN or infinity. Leave such rows out.")
-    return torch.tensor(table)
-
-
-def _checked_targets(targets: Any, *, num_variables: int) -> Int[Tensor, " variable"]:
-    array = np.asarray(targets)
-    if array.shape != (num_variables,) or not np.isin(array, (0, 1)).all():
-        raise DataError(
-            f"intervention_targets: expected {num_variables} entries 0 or 1, shape "
-            f"[{num_variables}], got {array.tolist()}. Pass one row of intervention_targets."
-        )
-    return torch.tensor(array.astype(np.int64))
+    return World(tasks, intervention_targets.numpy(), system)

@@ -95,9 +95,10 @@ def test_the_gradient_is_that_of_the_pairwise_sigmoid(temperature):
 @pytest.mark.parametrize("hard_dtype", [torch.bool, torch.int64, torch.float32])
 @given(seed=SEEDS)
 def test_straight_through_is_exactly_the_hard_value(dtype, hard_dtype, seed):
-    soft = torch.rand(20, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    soft = 100 * torch.randn(50, generator=generator).to(dtype)
     soft.requires_grad_()
-    hard = (soft.detach() > 0.5).to(hard_dtype)
+    hard = (torch.rand(50, generator=generator) < 0.5).to(hard_dtype)
     value = straight_through(hard, soft)
     assert value.dtype == dtype
     assert torch.equal(value.detach(), hard.to(dtype))
