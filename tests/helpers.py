@@ -1,5 +1,6 @@
 """Tiny data, models and fits that several test files share."""
 
+import random
 from functools import cache, partial
 
 import numpy as np
@@ -91,6 +92,12 @@ def state(chain: Chain):
         for part, module in chain._asdict().items()
         for name, value in module.state_dict().items()
     }
+
+
+def random_states():
+    """State of every generator that belongs to the caller, comparable with ==."""
+    numpy_state = np.random.get_state()[1]  # noqa: NPY002
+    return random.getstate(), numpy_state.tobytes(), torch.get_rng_state().numpy().tobytes()
 
 
 def random_dag(num_variables, *, seed):

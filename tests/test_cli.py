@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_metacadi import __version__, cli
+from pyro_metacadi import __version__, cli, simulators
 from pyro_metacadi.errors import MetaCaDIWarning
 
 SIMULATE = ["simulate", "gp-anm", "--variables", "3", "--tasks", "4", "--rows", "12"]
@@ -49,13 +49,20 @@ def error_line(capsys):
     return line.removeprefix("metacadi: error: ")
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["simulate"], ["fit"], ["adapt"]])
+SIMULATORS = ("gp-anm", "nn-anm", "sergio")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["demo"], ["simulate"], *(["simulate", name] for name in SIMULATORS), ["fit"], ["adapt"]],
+    ids=" ".join,
+)
 def test_help_teaches_by_example(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main([*command, "--help"])
     text = capsys.readouterr().out
     assert f"metacadi {' '.join(command)}".strip() in text
-    assert not command or f"example:\n  metacadi {command[0]} " in text
+    assert not command or f"example:\n  metacadi {' '.join(command)} " in text
     assert max(map(len, text.splitlines())) <= 100
 
 
@@ -91,6 +98,51 @@ def test_simulate_writes_the_data_and_the_truth(tmp_path, capsys):
     assert targets.sum(axis=1).tolist() == [1] * 4
     record = json.loads((world / "run.json").read_text())
     assert (record["command"], record["seed"]) == ("simulate", 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "simulate", "arguments"),
+    [
+        (
+            "gp-anm --variables 4 --tasks 3 --rows 7 --targets 2 --graph scale_free --edges 4 "
+            "--noise 0.1 --intervention shift --mean 1 --scale 2 --shift -3 --seed 5",
+            simulators.gp_anm,
+            {
+                **{"num_variables": 4, "num_tasks": 3, "num_samples": 7, "targets_per_task": 2},
+                **{"graph": "scale_free", "expected_edges": 4.0, "noise_scale": 0.1, "seed": 5},
+                **{"intervention": "shift", "intervention_mean": 1.0},
+                **{"intervention_scale": 2.0, "intervention_shift": -3.0},
+            },
+        ),
+        ("nn-anm --variables 4", simulators.nn_anm, {"num_variables": 4, "seed": 0}),
+        (
+            "nn-anm --variables 4 --tasks 2 --targets 0 --rows 3",
+            simulators.nn_anm,
+            {
+                **{"num_variables": 4, "num_tasks": 2, "targets_per_task": 0},
+                **{"num_samples": 3, "seed": 0},
+            },
+        ),
+        (
+            "sergio --variables 4 --tasks 2 --rows 6 --graph erdos_renyi --edges 3 --cell-types 2 "
+            "--intervention knock_down --factor 0.25 --technical 10x_chromium",
+            simulators.sergio,
+            {
+                **{"num_variables": 4, "num_tasks": 2, "num_samples": 6, "seed": 0},
+                **{"graph": "erdos_renyi", "expected_edges": 3.0, "num_cell_types": 2},
+                **{"intervention": "knock_down", "factor": 0.25, "technical": "10x_chromium"},
+            },
+        ),
+    ],
+    ids=["gp-anm", "nn-anm", "nn-anm free", "sergio"],
+)
+def test_simulate_is_the_python_call_and_loads_again(tmp_path, options, simulate, arguments):
+    assert run("simulate", *options.split(), "--out", tmp_path / "world") == 0
+    loaded, expected = simulators.World.load(tmp_path / "world"), simulate(**arguments)
+    np.testing.assert_allclose(loaded.tasks.values, expected.tasks.values, rtol=1e-12)
+    assert (loaded.adjacency == expected.adjacency).all()
+    assert (loaded.intervention_targets == expected.intervention_targets).all()
+    assert loaded.origin == expected.origin
 
 
 def test_adapt_ranks_the_targets_of_each_new_task(fitted, tmp_path, capsys, monkeypatch):
@@ -162,7 +214,14 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("adapt {damaged} {data} --task task --out new", r"run\.json': expected JSON"),
         ("adapt {model} {other} --task task --out new", r"X3"),
         ("adapt {model} {data} --task task --out new --top 0", r"--top: expected"),
-        ("simulate sergio --out new", r"invalid choice: 'sergio'"),
+        ("simulate", r"required: SIMULATOR\. Try `metacadi simulate --help`"),
+        ("simulate dream --out new", r"invalid choice: 'dream'"),
+        ("simulate gp-anm", r"required: --out\. Try `metacadi simulate gp-anm --help`"),
+        ("simulate nn-anm --out new --mean 2", r"unrecognized arguments: --mean"),
+        ("simulate nn-anm --out new --rows 0", r"--rows: expected a whole number from 1"),
+        ("simulate nn-anm --out new --targets 2", r"expected a value only with num_tasks"),
+        ("simulate nn-anm --out new --graph tree", r"'tree'"),
+        ("simulate sergio --out new --technical nanopore", r"'nanopore'"),
         ("simulate gp-anm --out new --intervention magic", r"magic"),
         ("demo --out {model}", r"which exists"),
     ],

@@ -1,5 +1,6 @@
 """Draws from a fitted guide, and what the model says of them, many graphs at once."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -64,11 +65,13 @@ class GraphDraws:
 
 @torch.no_grad()
 def draw_graphs(chain: Chain, num_draws: int, *, seed: int) -> GraphDraws:
-    """Independent graphs of one chain; the same for the same seed, whatever the tasks."""
-    with isolated(seed, chain.device):
+    """Independent graphs of one chain; the same for the same seed, whatever tasks and device."""
+    # Each device has its own generator, so that graphs are always drawn on the CPU.
+    dag = copy.deepcopy(chain.guide.dag).cpu()
+    with isolated(seed):
         shape = torch.Size([num_draws])
-        dag = chain.guide.dag
-        return GraphDraws(dag.order().sample(shape), dag.edge().sample(shape))
+        order_score, edge = dag.order().sample(shape), dag.edge().sample(shape)
+    return GraphDraws(order_score.to(chain.device), edge.to(chain.device))
 
 
 @torch.no_grad()

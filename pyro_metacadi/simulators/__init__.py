@@ -2,7 +2,7 @@
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["World", "erdos_renyi", "gp_anm", "linear_anm", "nn_anm", "scale_free"]
+__all__ = ["World", "erdos_renyi", "gp_anm", "linear_anm", "nn_anm", "scale_free", "sergio"]
 
 __getattr__, __dir__ = attach(
     __name__,
@@ -13,5 +13,6 @@ __getattr__, __dir__ = attach(
         "linear_anm": ".neural",
         "nn_anm": ".neural",
         "scale_free": ".graphs",
+        "sergio": ".genes",
     },
 )

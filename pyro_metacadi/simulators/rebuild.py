@@ -1,4 +1,4 @@
-"""From the tables of a saved world back to its system: the call is made once more."""
+"""From the files of a saved world back to the world: the call is made once more."""
 
 import inspect
 import warnings
@@ -14,7 +14,7 @@ from pyro_metacadi import __version__, simulators
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.simulators.storage import GRAPH, SavedWorld
 
-__all__ = ["TablesOnly", "rebuilt_system"]
+__all__ = ["TablesOnly", "rebuilt_world"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,10 @@ class TablesOnly:
         raise ConfigError("sample: expected a system, got tables only. Simulate a new world.")
 
 
-def rebuilt_system(saved: SavedWorld) -> Any:
-    """Make the world again for its system; `TablesOnly`, with a warning, if it differs."""
+def rebuilt_world(saved: SavedWorld) -> Any:
+    """Make the world again; None, with a warning, if that makes no world or another one."""
     try:
-        return _rebuilt(saved).system
+        return _rebuilt(saved)
     except (MetaCaDIError, _NotRebuilt) as error:
         warnings.warn(
             f"world: expected a call that makes its tasks again, got none: {error} The tables are "
@@ -50,7 +50,7 @@ def rebuilt_system(saved: SavedWorld) -> Any:
             MetaCaDIWarning,
             stacklevel=3,  # the line that called World.load
         )
-        return TablesOnly(torch.tensor(saved.adjacency))
+        return None
 
 
 class _NotRebuilt(Exception):

@@ -21,7 +21,7 @@ from pyro_metacadi.simulators._arguments import (
     random_stream,
 )
 from pyro_metacadi.simulators.origin import Origin
-from pyro_metacadi.simulators.rebuild import rebuilt_system
+from pyro_metacadi.simulators.rebuild import TablesOnly, rebuilt_world
 from pyro_metacadi.simulators.storage import read_world, write_world
 
 __all__ = ["System", "World", "assemble_world", "draw_world"]
@@ -181,7 +181,11 @@ class World:
                 has its tables only: no `sample_tasks`, no `log_prob`.
         """
         saved = read_world(folder)
-        return cls(saved.tasks, saved.intervention_targets, rebuilt_system(saved), saved.origin)
+        world = rebuilt_world(saved)
+        if world is not None:
+            return replace(world, tasks=saved.tasks)
+        system = TablesOnly(torch.tensor(saved.adjacency))
+        return cls(saved.tasks, saved.intervention_targets, system, saved.origin)
 
 
 def draw_world(

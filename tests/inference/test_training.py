@@ -10,7 +10,7 @@ from pyro.optim import Adam
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
 from pyro_metacadi.inference.training import Training, isolated, train
-from tests.helpers import build, parameters, state, tiny_batch, tiny_chain
+from tests.helpers import build, parameters, random_states, state, tiny_batch, tiny_chain
 
 OPTIONS = Training(num_steps=3, support_size=3, query_size=4)
 STEPS, RATE = 3, 0.01
@@ -146,23 +146,21 @@ def test_impossible_options_are_named(options, message):
 
 
 def test_isolation_seeds_the_inside_and_restores_the_outside():
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = random_states()
     draws = []
     for _ in range(2):
         with isolated(5):
             assert pyro.settings.get("module_local_params")
             draws.append(torch.rand(3))
     assert torch.equal(*draws)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-    assert (np.random.get_state()[1] == numpy_state).all()
+    assert random_states() == before
 
 
 def test_isolation_ends_when_the_inside_fails():
-    before = torch.get_rng_state()
+    before = random_states()
     with pytest.raises(KeyError), isolated(5):
-        torch.rand(3)
-        raise KeyError
-    assert torch.equal(torch.get_rng_state(), before)
+        {}[torch.rand(3)]
+    assert random_states() == before
     assert not pyro.settings.get("module_local_params")
 
 

@@ -20,9 +20,8 @@ def mechanisms(**options):
 
 
 def sensitivity(function, x):
-    """Whether output variable i, the second axis from the left, moves with input variable j."""
-    jacobian = torch.autograd.functional.jacobian(lambda row: function(row[None, None]), x)
-    return jacobian
+    """Derivative of the output variables, the first axis, by the input variables, the last."""
+    return torch.autograd.functional.jacobian(lambda row: function(row[None, None]), x)
 
 
 @given(seed=st.integers(0, 10_000))

@@ -1,0 +1,206 @@
+"""How far two scores that need no model get: ``python -m benchmarks.naive``.
+
+Mean shift and variance ratio of every variable of a task against reference rows, scored as a guess
+of the task's target: area under the ROC curve and average precision (chance 0.05), mean and
+standard error over worlds of 20 variables. Beside them stand figures measured before with other
+code; where these differ by more than 0.05, a note says why. About five minutes on one core.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyro_metacadi import TaskDataset, metrics, simulators
+from pyro_metacadi.data import log_normalise, mean_shift, variance_ratio
+from pyro_metacadi.simulators import World
+from pyro_metacadi.typing import Array
+
+RULES = {"mean shift": mean_shift, "variance ratio": variance_ratio}
+TOLERANCE = 0.05
+SIZES: Mapping[str, Any] = {"num_variables": 20, "num_tasks": 20, "num_samples": 110}
+DOWN: Mapping[str, Any] = {"intervention": "knock_down"}
+ONE_RUN: Mapping[str, Any] = {"snapshots": "trajectory"}
+COUNTS: Mapping[str, Any] = {"technical": "10x_chromium"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Tasks to score, the reference rows, and the true targets ``[task, variable]``."""
+
+    tasks: TaskDataset
+    reference: TaskDataset
+    targets: Array
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A kind of world, and what was measured on it before.
+
+    Attributes:
+        name: In the table.
+        draw: Makes the case of a seed.
+        before: (rule, score) -> figure; the rule "best" is the better of the two rules by its mean.
+        note: Why figures differ.
+    """
+
+    name: str
+    draw: Callable[[int], Case]
+    before: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    note: str = ""
+
+
+def bacadi_networks(seed: int) -> Case:
+    """BaCaDI's nonlinear data: 10 rows with each variable hit, 100 observational rows."""
+    world = simulators.nn_anm(seed=seed)
+    return Case(world.tasks[1:], world.tasks[:1], world.intervention_targets[1:])
+
+
+def bacadi_genes(seed: int, **options: Any) -> Case:
+    """BaCaDI's SERGIO data: 100 of 300 observational cells, 10 of 20 cells of every task.
+
+    As in the original, cells are snapshots of one short run, and half responses are estimated
+    in every run anew.
+    """
+    world = simulators.sergio(
+        num_variables=20,
+        num_tasks=21,
+        num_samples=[300] + [20] * 20,
+        targets_per_task=[0] + [1] * 20,
+        half_response="per_run",
+        seed=seed,
+        **{**ONE_RUN, **options},
+    )
+    observational, hit = world.tasks[:1], world.tasks[1:]
+    return Case(
+        hit.take_rows(10, seed=seed),
+        observational.take_rows(100, seed=seed),
+        world.intervention_targets[1:],
+    )
+
+
+def accuracy_case(world: World, *, seed: int, counts: bool = False) -> Case:
+    """20 new tasks of 10 rows, with all rows of the 20 training tasks as reference."""
+    new = world.sample_tasks(20, 10, seed=seed)
+    show = log_normalise if counts else lambda tasks: tasks
+    return Case(show(new.tasks), show(world.tasks), new.intervention_targets)
+
+
+def gaussian_process(seed: int, **options: Any) -> Case:
+    """New tasks of a Gaussian-process world."""
+    return accuracy_case(simulators.gp_anm(**SIZES, seed=seed, **options), seed=seed)
+
+
+def genes(seed: int, **options: Any) -> Case:
+    """New tasks of the reference SERGIO world."""
+    world = simulators.sergio(**SIZES, seed=seed, **options)
+    return accuracy_case(world, seed=seed, counts="technical" in options)
+
+
+def _bacadi(auroc: float, ap: float) -> dict[tuple[str, str], float]:
+    return {("mean shift", "intv_auroc"): auroc, ("mean shift", "intv_ap"): ap}
+
+
+def _best(ap: float) -> dict[tuple[str, str], float]:
+    return {("best", "intv_ap"): ap}
+
+
+BACADI = (
+    Setting("networks, ER", bacadi_networks, _bacadi(1.000, 0.997)),
+    Setting("SERGIO knock-out", bacadi_genes, _bacadi(0.995, 0.919)),
+    Setting("SERGIO knock-down", lambda seed: bacadi_genes(seed, **DOWN), _bacadi(0.992, 0.873)),
+)
+ACCURACY = (
+    Setting("GP, hard N(0, 1)", gaussian_process, _best(0.19)),
+    Setting(
+        "GP, hard N(2, 1)", lambda seed: gaussian_process(seed, intervention_mean=2), _best(0.97)
+    ),
+    Setting("SERGIO knock-out, one run", lambda seed: genes(seed, **ONE_RUN), _best(1.0)),
+    Setting("SERGIO knock-out, independent", genes),
+    Setting("SERGIO knock-down, one run", lambda seed: genes(seed, **DOWN, **ONE_RUN), _best(0.51)),
+    Setting("SERGIO knock-down, independent", lambda seed: genes(seed, **DOWN), _best(0.63)),
+    Setting(
+        "SERGIO knock-out, one run, 10x", lambda seed: genes(seed, **ONE_RUN, **COUNTS), _best(0.69)
+    ),
+    Setting("SERGIO knock-out, independent, 10x", lambda seed: genes(seed, **COUNTS)),
+    Setting(
+        "SERGIO knock-down, one run, 10x",
+        lambda seed: genes(seed, **DOWN, **ONE_RUN, **COUNTS),
+        _best(0.33),
+    ),
+    Setting("SERGIO knock-down, independent, 10x", lambda seed: genes(seed, **DOWN, **COUNTS)),
+)
+SECTIONS = {
+    "BaCaDI's settings: tasks of 10 rows, against 100 observational rows": BACADI,
+    "Accuracy worlds: new tasks of 10 rows, against 20 training tasks of 110 rows": ACCURACY,
+}
+
+
+def measure(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
+    """Score both rules on every seed: columns rule, score, mean, s.e., before, difference."""
+    cases = [setting.draw(seed) for seed in seeds]
+    lines = []
+    for rule, function in RULES.items():
+        worlds = pd.DataFrame(
+            metrics.target_scores(function(case.tasks, reference=case.reference), case.targets)
+            for case in cases
+        )
+        for score in ("intv_auroc", "intv_ap"):
+            values = worlds[score]
+            lines.append(
+                {"rule": rule, "score": score, "mean": values.mean(), "s.e.": values.sem()}
+            )
+    table = pd.DataFrame(lines)
+    best = table[table["score"] == "intv_ap"]["mean"].idxmax()
+    table["before"] = [
+        setting.before.get(
+            (rule, score), setting.before.get(("best", score), np.nan) if at == best else np.nan
+        )
+        for at, (rule, score) in enumerate(zip(table["rule"], table["score"], strict=True))
+    ]
+    table["difference"] = table["mean"] - table["before"]
+    table.insert(0, "setting", setting.name)
+    return table
+
+
+def printed(table: pd.DataFrame) -> str:
+    """One line for each setting and rule."""
+    lines = []
+    for (setting, rule), part in table.groupby(["setting", "rule"], sort=False):
+        cells = [f"{setting:<36}{rule:<16}"]
+        for _, row in part.iterrows():
+            before = "    -" if np.isnan(row["before"]) else f"{row['before']:5.3f}"
+            mark = "*" if abs(row["difference"]) > TOLERANCE else " "
+            cells.append(f"{row['mean']:.3f} ±{row['s.e.']:.3f}  {before}{mark}  ")
+        lines.append("".join(cells).rstrip())
+    header = f"{'':<52}{'AUROC':<8}{'s.e.':<6}before  {'AP':<6}{'s.e.':<6}before"
+    return "\n".join([header, *lines])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print a table for each section, and a note for each setting that differs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--worlds", type=int, default=10, help="of each setting; default: 10")
+    parser.add_argument("--only", help="settings whose name contains this text")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    for title, settings in SECTIONS.items():
+        chosen = [one for one in settings if (arguments.only or "") in one.name]
+        if not chosen:
+            continue
+        print(f"\n{title}")
+        tables = [measure(setting, range(arguments.worlds)) for setting in chosen]
+        print(printed(pd.concat(tables)))
+        for setting, table in zip(chosen, tables, strict=True):
+            if (table["difference"].abs() > TOLERANCE).any():
+                print(f"* {setting.name}: {setting.note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+import json
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from pyro_metacadi import MetaCaDI
+from pyro_metacadi.errors import ModelFileError
+from pyro_metacadi.models import GaussianNoise
+from tests.helpers import fitted, state, tiny_estimator, tiny_tasks
+
+
+class MyNoise(GaussianNoise):
+    """A class that is not the package's."""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    fitted().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("num_chains", [1, 2])
+def test_a_loaded_model_is_the_saved_one_bit_for_bit(tmp_path, num_chains):
+    model, tasks = fitted(num_chains), tiny_tasks(rows=(3, 2, 1), seed=9)
+    model.save(tmp_path / "model")
+    again = MetaCaDI.load(tmp_path / "model")
+    assert [state(c) for c in again._fit.chains] == [state(c) for c in model._fit.chains]
+    for first, second in (
+        (model.posterior, again.posterior),
+        (model.adapt(tasks), again.adapt(tasks)),
+        (model.adapt(tasks, num_graphs=5, seed=3), again.adapt(tasks, num_graphs=5, seed=3)),
+    ):
+        assert first.tasks == second.tasks
+        assert first.edge_probs.identical(second.edge_probs)
+        assert first.target_probs.identical(second.target_probs)
+        assert first.sample(5).identical(second.sample(5))
+    assert model.history.keys() == again.history.keys()
+    for name, values in model.history.items():
+        np.testing.assert_array_equal(values, again.history[name])
+    assert again.components.to_json() == model.components.to_json()
+
+
+def test_a_saved_model_is_two_files_without_a_pickle(folder):
+    assert sorted(os.listdir(folder)) == ["model.json", "tensors.safetensors"]
+
+
+def test_saving_again_what_was_loaded_gives_the_same_bytes(folder, tmp_path):
+    MetaCaDI.load(folder).save(tmp_path / "copy")
+    for name in os.listdir(folder):
+        assert (folder / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+
+
+def test_a_loaded_model_can_be_fitted_further_afield(folder):
+    model = MetaCaDI.load(folder).fit(tiny_tasks(seed=2), num_steps=2, progress=False)
+    assert len(model.history["loss"]) == 2
+
+
+def test_options_of_components_are_kept(tmp_path):
+    choices = {"noise": partial(GaussianNoise, scale=0.5), "target_prior": 0.25, "graph_prior": 0.3}
+    model = tiny_estimator(**choices).fit(tiny_tasks(), progress=False)
+    model.save(tmp_path / "model")
+    chain = MetaCaDI.load(tmp_path / "model")._fit.chains[0]
+    assert chain.model.noise.scale.item() == 0.5
+    assert chain.model.target_prior == 0.25
+    assert chain.model.graph_prior.probability[0, 1].item() == pytest.approx(0.3)
+
+
+def test_a_users_noise_is_asked_for_again(tmp_path):
+    model = tiny_estimator(noise=MyNoise).fit(tiny_tasks(), progress=False)
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=r"the noise is '.*MyNoise', which is not part of"):
+        MetaCaDI.load(tmp_path / "model")
+    again = MetaCaDI.load(tmp_path / "model", noise=MyNoise)
+    assert again.posterior.target_probs.identical(model.posterior.target_probs)
+
+
+def edited_header(**entries):
+    def edit(folder):
+        path = folder / "model.json"
+        header = json.loads(path.read_text())
+        for name, value in entries.items():
+            at, *rest = name.split("__")
+            inner = header if not rest else header[at]
+            inner[rest[0] if rest else at] = value
+        path.write_text(json.dumps(header))
+
+    return edit
+
+
+def edited_tensors(**entries):
+    def edit(folder):
+        path = folder / "tensors.safetensors"
+        tensors = safetensors.torch.load_file(path)
+        for name, value in entries.items():
+            name = name.replace("__", ".")
+            tensors.pop(name)
+            if value is not None:
+                tensors[name] = value
+        safetensors.torch.save_file(tensors, path)
+
+    return edit
+
+
+def without(*names):
+    def edit(folder):
+        path = folder / "model.json"
+        header = json.loads(path.read_text())
+        for name in names:
+            del header[name]
+        path.write_text(json.dumps(header))
+
+    return edit
+
+
+NOISE = "components__noise"
+LOGITS = "chain0__guide__dag__edge_logits"
+ROWS = "data__num_rows"
+BAD_MODELS = {
+    "another schema": (edited_header(schema=2), r"expected schema version 1, got 2"),
+    "no variables": (without("variables"), r"a damaged one \('variables'\)"),
+    "no components": (without("components"), r"a damaged one \('components'\)"),
+    "a variable too many": (edited_header(variables=["a", "b", "c", "d"]), r"scaling.mean: expect"),
+    "a variable twice": (edited_header(variables=["a", "a", "c"]), r"damaged one \(.*'a'"),
+    "variables a number": (edited_header(variables=3), r"a damaged one"),
+    "a task too few": (edited_header(tasks=["a", "b", "c"]), r"a damaged one \(tasks: expected 4"),
+    "no chains": (edited_header(num_chains=0), r"num_chains: expected .*, got 0"),
+    "a chain too many": (edited_header(num_chains=2), r"'chain1.model.* got None"),
+    "chains a string": (edited_header(num_chains="1"), r"a damaged one"),
+    "seed a string": (edited_header(seed="0"), r"seed: expected .*, got 0"),
+    "components a list": (edited_header(components=[]), r"damaged"),
+    "components null": (edited_header(components=None), r"damaged"),
+    "an unknown class": (
+        edited_header(**{NOISE: {"class": "pyro_metacadi.models.noise.Lost", "options": {}}}),
+        r"expected a known noise, got 'pyro_metacadi.models.noise.Lost'",
+    ),
+    "a class of another part": (
+        edited_header(**{NOISE: {"class": "pyro_metacadi.models.Mechanisms", "options": {}}}),
+        r"damaged",
+    ),
+    "a class that is a number": (edited_header(**{NOISE: {"class": 3, "options": {}}}), r"damaged"),
+    "an unknown option": (
+        edited_header(
+            **{NOISE: {"class": "pyro_metacadi.models.noise.GaussianNoise", "options": {"z": 1}}}
+        ),
+        r"damaged one \(.*'z'",
+    ),
+    "no noise": (edited_header(**{NOISE: None}), r"damaged"),
+    "a bad training option": (edited_header(components__training={"num_steps": 0}), r"num_steps"),
+    "a target prior of the wrong type": (
+        edited_header(components__target_prior=[]),
+        r"damaged entry",
+    ),
+    "a tensor missing": (edited_tensors(**{LOGITS: None}), r"edge_logits': expected .*got None"),
+    "a tensor of another shape": (
+        edited_tensors(**{LOGITS: torch.zeros(4, 4)}),
+        r"edge_logits': expected shape \[3, 3\], got \[4, 4\]",
+    ),
+    "a tensor with NaN": (
+        edited_tensors(**{LOGITS: torch.full((3, 3), torch.nan)}),
+        r"edge_logits': expected finite numbers",
+    ),
+    "no data": (edited_tensors(data__values=None), r"a damaged one \('data.values'\)"),
+    "data with NaN": (edited_tensors(data__values=torch.full((40, 3), torch.nan).double()), r"NaN"),
+    "data of one axis": (edited_tensors(data__values=torch.zeros(40).double()), r"damaged"),
+    "fewer rows than data": (
+        edited_tensors(**{ROWS: torch.tensor([12, 9, 12, 6])}),
+        r"data.num_rows: expected .* fits",
+    ),
+    "more rows than data": (
+        edited_tensors(**{ROWS: torch.tensor([12, 9, 12, 8])}),
+        r"data.num_rows: expected .* fits",
+    ),
+    "negative rows": (edited_tensors(**{ROWS: torch.tensor([50, -29, 12, 7])}), r"data.num_rows"),
+    "rows not whole": (edited_tensors(**{ROWS: torch.tensor([12.5, 8.5, 12, 7])}), r"damaged"),
+    "scale zero": (
+        edited_tensors(scaling__scale=torch.tensor([1.0, 0.0, 1.0]).double()),
+        r"scaling.scale: expected .* fits",
+    ),
+    "mean of another width": (
+        edited_tensors(scaling__mean=torch.zeros(2).double()),
+        r"scaling.mean: expected .* fits",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_a_damaged_model_is_one_clear_error(folder, case):
+    damage, message = BAD_MODELS[case]
+    damage(folder)
+    with pytest.raises(ModelFileError, match=message) as caught:
+        MetaCaDI.load(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_a_missing_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(ModelFileError, match=r"expected a folder with model.json and"):
+        MetaCaDI.load(tmp_path / "nowhere")
+
+
+def test_a_failed_save_keeps_the_old_model(folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    with pytest.raises(ModelFileError, match=r"No space left"):
+        fitted(2).save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert os.listdir(folder.parent) == ["model"]
