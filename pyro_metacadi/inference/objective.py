@@ -90,11 +90,11 @@ class PaperObjective(MetaCaDIObjective):
     def __init__(
         self,
         *,
-        target_weight: float = 0.01,
+        target_weight: float = 0.0005,
         target_sparsity: Literal["logit", "probability"] = "logit",
         residual_weight: float = 1.0,
         residual_rows: int | None = 32,
-        graph_weight: float = 0.01,
+        graph_weight: float = 0.005,
         **elbo_options: Any,
     ) -> None:
         super().__init__(**elbo_options)

@@ -39,11 +39,11 @@ class Training:
         max_norm: Gradients are clipped to this Euclidean norm.
     """
 
-    num_steps: int = 2000
+    num_steps: int = 3000
     support_size: int = 10
     query_size: int = 32
-    learning_rate: float = 3e-3
-    graph_learning_rate: float = 2e-2
+    learning_rate: float = 5e-3
+    graph_learning_rate: float = 3e-2
     max_norm: float = 10.0
 
     def __post_init__(self) -> None:

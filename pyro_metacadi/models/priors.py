@@ -34,7 +34,7 @@ class SparseGraphPrior(PyroModule):
     Args:
         num_variables: d.
         probability: p, one number or a matrix ``[parent, child]`` with values in (0, 1). Default:
-            one expected parent per variable, ``min(1/2, 2 / (d - 1))``.
+            half an expected parent per variable, ``min(1/2, 1 / (d - 1))``.
 
     Raises:
         ConfigError: If a probability lies outside (0, 1) or the matrix has another shape.
@@ -45,7 +45,7 @@ class SparseGraphPrior(PyroModule):
     def __init__(self, num_variables: int, *, probability: float | ArrayLike | None = None) -> None:
         super().__init__()
         if probability is None:
-            probability = min(0.5, 2 / max(1, num_variables - 1))
+            probability = min(0.5, 1 / max(1, num_variables - 1))
         matrix = _probability_matrix(probability, num_variables)
         self.register_buffer("probability", matrix, persistent=False)
 

@@ -6,14 +6,14 @@ from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.models import GraphPrior, SparseGraphPrior
 
 
-def test_the_default_expects_one_parent_per_variable():
+def test_the_default_expects_half_a_parent_per_variable():
     for d in (2, 5, 20):
         prior = SparseGraphPrior(d)
         probability = prior.probability[prior.off_diagonal]
         # Half of the indicators point backwards in the order and are no edges.
-        assert torch.allclose(probability, torch.tensor(min(0.5, 2 / (d - 1))))
-        if d > 4:
-            assert probability.sum() / 2 == pytest.approx(d)
+        assert torch.allclose(probability, torch.tensor(min(0.5, 1 / (d - 1))))
+        if d > 2:
+            assert probability.sum() / 2 == pytest.approx(d / 2)
     assert isinstance(SparseGraphPrior(3), GraphPrior)
 
 
