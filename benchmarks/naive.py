@@ -25,7 +25,16 @@ TOLERANCE = 0.05
 SIZES: Mapping[str, Any] = {"num_variables": 20, "num_tasks": 20, "num_samples": 110}
 DOWN: Mapping[str, Any] = {"intervention": "knock_down"}
 ONE_RUN: Mapping[str, Any] = {"snapshots": "trajectory"}
-COUNTS: Mapping[str, Any] = {"technical": "10x_chromium"}
+# The last of the three published settings for 10x chromium; the first is the simulator's.
+FEWER_LOST: Mapping[str, float] = {
+    "outlier_probability": 0.01,
+    "outlier_mean": 5.0,
+    "outlier_scale": 1.0,
+    "library_mean": 4.5,
+    "library_scale": 0.7,
+    "dropout_slope": 8.0,
+    "dropout_percentile": 45.0,
+}
 
 
 @dataclass(frozen=True)
@@ -61,33 +70,35 @@ def bacadi_networks(seed: int) -> Case:
 
 
 def bacadi_genes(seed: int, **options: Any) -> Case:
-    """BaCaDI's SERGIO data: 100 of 300 observational cells, 10 of 20 cells of every task.
+    """BaCaDI's SERGIO data: 10 cells of every task, 100 of 300 observational cells.
 
-    As in the original, cells are snapshots of one short run, and half responses are estimated
-    in every run anew.
+    As in the original, cells are snapshots of one short run (a task's are taken from the second
+    half of 30 steps, one of each cell type), and half responses are estimated in every run anew.
     """
     world = simulators.sergio(
         num_variables=20,
         num_tasks=21,
-        num_samples=[300] + [20] * 20,
+        num_samples=[300] + [10] * 20,
         targets_per_task=[0] + [1] * 20,
         half_response="per_run",
+        burn_in=0.15,
         seed=seed,
         **{**ONE_RUN, **options},
     )
-    observational, hit = world.tasks[:1], world.tasks[1:]
-    return Case(
-        hit.take_rows(10, seed=seed),
-        observational.take_rows(100, seed=seed),
-        world.intervention_targets[1:],
-    )
+    reference = world.tasks[:1].take_rows(100, seed=seed)
+    return Case(world.tasks[1:], reference, world.intervention_targets[1:])
 
 
 def accuracy_case(world: World, *, seed: int, counts: bool = False) -> Case:
-    """20 new tasks of 10 rows, with all rows of the 20 training tasks as reference."""
-    new = world.sample_tasks(20, 10, seed=seed)
+    """10 random rows of each of 20 new tasks, all rows of the 20 training tasks as reference.
+
+    The new tasks are as large as the training tasks, so that the few cells measured are of random
+    types, and snapshots of a run as long as theirs.
+    """
+    new = world.sample_tasks(20, SIZES["num_samples"], seed=seed)
     show = log_normalise if counts else lambda tasks: tasks
-    return Case(show(new.tasks), show(world.tasks), new.intervention_targets)
+    rows = show(new.tasks.take_rows(10, seed=seed))
+    return Case(rows, show(world.tasks), new.intervention_targets)
 
 
 def gaussian_process(seed: int, **options: Any) -> Case:
@@ -112,27 +123,56 @@ def _best(ap: float) -> dict[tuple[str, str], float]:
 BACADI = (
     Setting("networks, ER", bacadi_networks, _bacadi(1.000, 0.997)),
     Setting("SERGIO knock-out", bacadi_genes, _bacadi(0.995, 0.919)),
-    Setting("SERGIO knock-down", lambda seed: bacadi_genes(seed, **DOWN), _bacadi(0.992, 0.873)),
+    Setting(
+        "SERGIO knock-down",
+        lambda seed: bacadi_genes(seed, **DOWN),
+        _bacadi(0.992, 0.873),
+        "the earlier figure is of three worlds; one world varies by 0.1 (standard deviation).",
+    ),
 )
+LOSSES = (
+    "the earlier figure is of two or three worlds and agrees with the last of the three published "
+    "10x settings, which loses 45 and not, as the default, 74 % of the values."
+)
+FEW = "the earlier figure is of two or three worlds; one world varies by 0.15 (standard deviation)."
 ACCURACY = (
-    Setting("GP, hard N(0, 1)", gaussian_process, _best(0.19)),
+    Setting("GP, hard N(0, 1)", gaussian_process, _best(0.19), FEW),
     Setting(
-        "GP, hard N(2, 1)", lambda seed: gaussian_process(seed, intervention_mean=2), _best(0.97)
+        "GP, hard N(2, 1)",
+        lambda seed: gaussian_process(seed, intervention_mean=2),
+        _best(0.97),
+        FEW,
     ),
-    Setting("SERGIO knock-out, one run", lambda seed: genes(seed, **ONE_RUN), _best(1.0)),
+    Setting("SERGIO knock-out, one run", lambda seed: genes(seed, **ONE_RUN), _best(1.0), FEW),
     Setting("SERGIO knock-out, independent", genes),
-    Setting("SERGIO knock-down, one run", lambda seed: genes(seed, **DOWN, **ONE_RUN), _best(0.51)),
-    Setting("SERGIO knock-down, independent", lambda seed: genes(seed, **DOWN), _best(0.63)),
     Setting(
-        "SERGIO knock-out, one run, 10x", lambda seed: genes(seed, **ONE_RUN, **COUNTS), _best(0.69)
+        "SERGIO knock-down, one run", lambda seed: genes(seed, **DOWN, **ONE_RUN), _best(0.51), FEW
     ),
-    Setting("SERGIO knock-out, independent, 10x", lambda seed: genes(seed, **COUNTS)),
+    Setting("SERGIO knock-down, independent", lambda seed: genes(seed, **DOWN), _best(0.63), FEW),
     Setting(
-        "SERGIO knock-down, one run, 10x",
-        lambda seed: genes(seed, **DOWN, **ONE_RUN, **COUNTS),
+        "SERGIO knock-out, 10x, 74 % lost",
+        lambda seed: genes(seed, **ONE_RUN, technical="10x_chromium"),
+        _best(0.69),
+        LOSSES,
+    ),
+    Setting(
+        "SERGIO knock-out, 10x, 45 % lost",
+        lambda seed: genes(seed, **ONE_RUN, technical=FEWER_LOST),
+        _best(0.69),
+        FEW,
+    ),
+    Setting(
+        "SERGIO knock-down, 10x, 74 % lost",
+        lambda seed: genes(seed, **DOWN, **ONE_RUN, technical="10x_chromium"),
         _best(0.33),
+        LOSSES,
     ),
-    Setting("SERGIO knock-down, independent, 10x", lambda seed: genes(seed, **DOWN, **COUNTS)),
+    Setting(
+        "SERGIO knock-down, 10x, 45 % lost",
+        lambda seed: genes(seed, **DOWN, **ONE_RUN, technical=FEWER_LOST),
+        _best(0.33),
+        FEW,
+    ),
 )
 SECTIONS = {
     "BaCaDI's settings: tasks of 10 rows, against 100 observational rows": BACADI,

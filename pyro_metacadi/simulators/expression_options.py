@@ -108,7 +108,8 @@ def off_target_matrix(
     matrix = torch.zeros(len(variables), len(variables), dtype=torch.bool)
     if off_targets is None:
         return matrix
-    if not isinstance(off_targets, Mapping):
+    lists = off_targets.values() if isinstance(off_targets, Mapping) else [None]
+    if not all(isinstance(genes, Sequence) for genes in lists):
         raise ConfigError(
             f"off_targets: expected a mapping from a gene to a list of genes, got {off_targets!r}. "
             'Pass {"X1": ["X4", "X7"]} or such.'

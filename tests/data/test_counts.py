@@ -31,7 +31,8 @@ def test_a_cell_is_treated_the_same_in_any_company(first, second):
 
 
 def test_values_are_logs_of_scaled_counts_and_names_stay():
-    tasks = TaskDataset.from_arrays([[[1, 3], [0, 0]], [[5, 5]]], variables="AB", tasks="xy")
+    rows = [[[1, 3], [0, 0]], [[5, 5]]]
+    tasks = TaskDataset.from_arrays(rows, variables=["A", "B"], tasks=["x", "y"])
     normalised = log_normalise(tasks)
     assert normalised.variables == ("A", "B")
     assert normalised.tasks == ("x", "y")

@@ -145,6 +145,7 @@ class TestSchedule:
     def test_results_do_not_depend_on_how_chains_are_chunked(self, snapshots, monkeypatch):
         options = {"num_variables": 5, "num_tasks": 3, "num_samples": 13, "seed": 2}
         options |= {"noise_scale": 0, "snapshots": snapshots, "burn_in": 0.1}
+        options["half_response"] = "per_run"
         whole = sergio(**options)
         monkeypatch.setitem(langevin.CHUNK_ENTRIES, "cpu", 20)
         assert (sergio(**options).tasks.values == whole.tasks.values).all()

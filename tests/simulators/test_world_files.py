@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
-from pyro_metacadi.simulators import World, gp_anm, linear_anm, nn_anm
+from pyro_metacadi.simulators import World, gp_anm, linear_anm, nn_anm, sergio
 
 FILES = ["adjacency.csv", "intervention_targets.csv", "tasks.csv", "world.json"]
 SMALL = {"num_variables": 4, "num_tasks": 3, "num_samples": [5, 2, 7], "seed": 3}
@@ -57,6 +57,17 @@ def test_a_loaded_world_is_the_saved_one(world, tmp_path):
         pd.testing.assert_frame_equal(
             pd.read_csv(tmp_path / "world" / name), pd.read_csv(tmp_path / "again" / name)
         )
+
+
+def test_a_loaded_world_of_cells_is_the_saved_one(tmp_path):
+    options = {"off_targets": {"X1": ["X2"], "X2": "X1"}, "strength": (1, 2), "num_cell_types": 2}
+    world = sergio(**SMALL, **options, technical="drop_seq", snapshots="trajectory")
+    new = world.sample_tasks(3, 4, seed=1)
+    for one, name in ((world, "first"), (new, "new")):
+        one.save(tmp_path / name)
+        loaded = World.load(tmp_path / name)
+        same(loaded, one)
+        same(loaded.sample_tasks(4, 3, seed=2), world.sample_tasks(4, 3, seed=2))
 
 
 def test_tables_have_names_that_a_reader_expects(folder):
