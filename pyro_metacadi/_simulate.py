@@ -95,7 +95,9 @@ SIMULATORS = {
             *_sizes(variables=10, tasks=20, rows=100),
             *_graph("erdos_renyi"),
             _Option("--noise", "noise_scale", float, "scale of the noise; default: 0.4"),
-            _Option("--intervention", "intervention", str, "hard, do, shift or mechanism; default: hard"),
+            _Option(
+                "--intervention", "intervention", str, "hard, do, shift or mechanism; default: hard"
+            ),
             _Option("--mean", "intervention_mean", float, "for hard and do; default: 0"),
             _Option("--scale", "intervention_scale", float, "for hard; default: 1"),
             _Option("--shift", "intervention_shift", float, "for shift; default: 1"),

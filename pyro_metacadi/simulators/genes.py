@@ -1,7 +1,5 @@
 """`sergio`: worlds of gene expression in single cells. (A file of that name would hide it.)"""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,8 +10,6 @@ from pyro_metacadi.simulators._arguments import (
     check_choice,
     check_count,
     check_number,
-    draw_targets,
-    per_task,
     random_stream,
 )
 from pyro_metacadi.simulators.expression import ExpressionSystem
@@ -31,9 +27,9 @@ from pyro_metacadi.simulators.grn import draw_network
 from pyro_metacadi.simulators.langevin import Langevin
 from pyro_metacadi.simulators.origin import records_origin
 from pyro_metacadi.simulators.technical import TechnicalNoise, resolve_technical
-from pyro_metacadi.simulators.world import World, assemble_world
+from pyro_metacadi.simulators.world import World, draw_world
 
-__all__ = ["GeneWorld", "sergio"]
+__all__ = ["sergio"]
 
 
 @records_origin
@@ -158,7 +154,7 @@ def sergio(
         system = system.with_wildtype_half_responses(
             burn_in=dynamics.steps_to_steady_state, generator=generator
         )
-    return _draw_tasks(
+    return draw_world(
         system,
         names,
         num_tasks=num_tasks,
@@ -167,61 +163,6 @@ def sergio(
         task_stem="task",
         generator=random_stream(seed, "tasks"),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class GeneWorld(World):
-    """A `World` whose new tasks have the off-targets of its first ones."""
-
-    def sample_tasks(
-        self, num_tasks: int, num_samples: Any, *, seed: int, targets_per_task: Any = 1
-    ) -> World:
-        """Draw new tasks of the same genes; arguments and errors are those of `World`."""
-        world = _draw_tasks(
-            self.system,
-            self.tasks.variables,
-            num_tasks=num_tasks,
-            num_samples=num_samples,
-            targets_per_task=targets_per_task,
-            task_stem="new",
-            generator=random_stream(seed, "new tasks"),
-        )
-        if self.origin is None:
-            return world
-        call = {"num_tasks": num_tasks, "num_samples": num_samples, "seed": seed}
-        origin = self.origin.with_new_tasks({**call, "targets_per_task": targets_per_task})
-        return replace(world, origin=origin)
-
-
-def _draw_tasks(
-    system: Any,
-    variables: Sequence[str],
-    *,
-    num_tasks: int,
-    num_samples: Any,
-    targets_per_task: Any,
-    task_stem: str,
-    generator: torch.Generator,
-) -> GeneWorld:
-    """Draw intended targets, add their off-targets, and draw cells."""
-    size = len(variables)
-    num_targets = per_task(
-        "targets_per_task",
-        targets_per_task,
-        num_tasks=check_count("num_tasks", num_tasks),
-        minimum=0,
-        maximum=size,
-    )
-    intended = draw_targets(num_targets, num_variables=size, generator=generator)
-    world = assemble_world(
-        system,
-        variables,
-        intervention_targets=system.with_off_targets(intended),
-        num_samples=num_samples,
-        task_stem=task_stem,
-        generator=generator,
-    )
-    return GeneWorld(world.tasks, world.intervention_targets, world.system)
 
 
 def _outliers(

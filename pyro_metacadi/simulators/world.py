@@ -31,7 +31,9 @@ __all__ = ["System", "World", "assemble_world", "draw_world"]
 class System(Protocol):
     """What a simulator provides; everything else about a world is drawn here.
 
-    A system with a density also has ``log_prob_terms(rows [sample, variable], intervention_targets
+    A system in which some targets bring others along also has ``with_off_targets(targets [task,
+    variable])``, all that are hit if these are intended. One with a density also has
+    ``log_prob_terms(rows [sample, variable], intervention_targets
     [variable], *, task)``, the log density of every variable given its parents.
     """
 
@@ -211,12 +213,13 @@ def draw_world(
         minimum=0,
         maximum=len(variables),
     )
+    targets = draw_targets(num_targets, num_variables=len(variables), generator=generator)
+    if hasattr(system, "with_off_targets"):
+        targets = system.with_off_targets(targets)
     return assemble_world(
         system,
         variables,
-        intervention_targets=draw_targets(
-            num_targets, num_variables=len(variables), generator=generator
-        ),
+        intervention_targets=targets,
         num_samples=num_samples,
         task_stem=task_stem,
         generator=generator,
