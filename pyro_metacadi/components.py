@@ -75,6 +75,9 @@ class Components:
                 f"target_prior: expected a probability between 0 and 1, got {target_prior!r}. "
                 f"One target among d variables is 1 / d."
             )
+        if given.get("objective") is ELBOObjective:
+            # A bound on the evidence of all query rows needs them all.
+            given.setdefault("training", Training(query_size=None))
         return cls(**given)
 
     def build(self, num_variables: int) -> Chain:

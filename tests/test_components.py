@@ -130,3 +130,10 @@ def test_missing_entries_are_named(name):
     del data[name]
     with pytest.raises(ModelFileError, match=rf"a damaged entry \('{name}'\)"):
         Components.from_json(data)
+
+
+def test_the_elbo_takes_all_query_rows_unless_told_otherwise():
+    assert Components.resolve(objective="elbo").training.query_size is None
+    chosen = Training(query_size=5)
+    assert Components.resolve(objective="elbo", training=chosen).training is chosen
+    assert Components.resolve(objective="paper").training.query_size == Training().query_size

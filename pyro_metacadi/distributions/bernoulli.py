@@ -44,14 +44,14 @@ class StraightThroughBernoulli(dist.Bernoulli):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw 0/1 values of shape ``sample_shape + batch_shape``."""
-        uniform = torch.rand(
-            self._extended_shape(torch.Size(sample_shape)),
-            dtype=self.logits.dtype,
-            device=self.logits.device,
-        )
+        # Half-precision uniforms are too coarse to draw rare values.
+        dtype = torch.promote_types(self.logits.dtype, torch.float32)
+        shape = self._extended_shape(torch.Size(sample_shape))
+        uniform = torch.rand(shape, dtype=dtype, device=self.logits.device)
         # torch.rand can return 0, whose logit is -inf; the gradient would be NaN there.
         perturbed = self.logits + torch.logit(uniform, eps=torch.finfo(uniform.dtype).tiny)
-        return straight_through(perturbed.detach() > 0, torch.sigmoid(perturbed / self.temperature))
+        soft = torch.sigmoid(perturbed / self.temperature).to(self.logits.dtype)
+        return straight_through(perturbed.detach() > 0, soft)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw 0/1 values without a gradient; the same draws as `rsample` for the same seed."""

@@ -124,4 +124,4 @@ class OrderedDAG(TorchDistribution):
                 f"OrderedDAG: expected at most {LARGEST_ENUMERABLE} variables to enumerate, got "
                 f"{d}. Use `edge_mean` or draws instead."
             )
-        return torch.tensor(list(itertools.permutations(range(d))))
+        return torch.tensor(list(itertools.permutations(range(d))), device=self.order_loc.device)

@@ -61,7 +61,7 @@ def known_graph(adjacency: Tensor) -> dict[str, Tensor]:
         GraphError: If `adjacency` is not a binary acyclic square matrix.
     """
     check_dag(adjacency)
-    order = topological_order(adjacency)
-    score = torch.empty(len(order))
-    score[order] = -torch.arange(len(order), dtype=score.dtype)
+    order = topological_order(adjacency).to(adjacency.device)
+    score = torch.empty(len(order), device=adjacency.device)
+    score[order] = -torch.arange(len(order), dtype=score.dtype, device=adjacency.device)
     return {"order_score": score, "edge": adjacency.to(score.dtype)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.objective import node
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.training import isolated, stream_seed
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.ops.relax import adjacency_from_order
 
@@ -68,7 +68,7 @@ def draw_graphs(chain: Chain, num_draws: int, *, seed: int) -> GraphDraws:
     """Independent graphs of one chain; the same for the same seed, whatever tasks and device."""
     # Each device has its own generator, so that graphs are always drawn on the CPU.
     dag = copy.deepcopy(chain.guide.dag).cpu()
-    with isolated(seed):
+    with isolated(stream_seed(seed, "graphs")):
         shape = torch.Size([num_draws])
         order_score, edge = dag.order().sample(shape), dag.edge().sample(shape)
     return GraphDraws(order_score.to(chain.device), edge.to(chain.device))
@@ -98,7 +98,7 @@ def draw_jointly(
         ``[draw, task, variable]``, both int8.
     """
     targets = []
-    with isolated(seed, chain.device):
+    with isolated(stream_seed(seed, "targets"), chain.device):
         for values in graphs.chunks(_chunk_size(chain, batch)):
             drawn = _guide_trace(chain, batch, values)
             target = node(drawn, "intervention_target")["value"]
@@ -118,10 +118,12 @@ def score(
     Returns:
         The draws, and ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the other),
         ``log_p`` ``[draw]``, the model's log density of draw and data, and ``log_q`` ``[draw]``,
-        the guide's. The readout, a function of the graph and the data, enters neither.
+        the guide's. Both are densities of (order_score, edge, targets), of which ``adjacency`` is a
+        function, so that their difference is the draw's log weight. The readout, a function of the
+        graph and the data, enters neither.
     """
     parts: dict[str, list[Tensor]] = {k: [] for k in ("target", "log_likelihood", "log_p", "log_q")}
-    with isolated(seed, chain.device):
+    with isolated(stream_seed(seed, "targets"), chain.device):
         for values in graphs.chunks(_chunk_size(chain, batch)):
             guide_trace = _guide_trace(chain, batch, values)
             model_trace = _model_trace(chain, batch, values, guide_trace)

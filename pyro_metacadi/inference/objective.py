@@ -69,7 +69,7 @@ class PaperObjective(MetaCaDIObjective):
       the paper writes it (smallest where every probability is 1/2), or the expected number of
       targets.
     * ``residual_dependence`` :math:`L_H`: HSIC of the query residuals, scaled to unit variance,
-      averaged over pairs of variables and over tasks.
+      averaged over pairs of variables and over tasks (0 for a task of fewer than four query rows).
     * ``graph_kl`` :math:`L_G`: KL(q(edge) || p(edge)).
 
     A weight of zero skips its term's cost. All weights are our choice: the paper's appendix with
@@ -79,8 +79,8 @@ class PaperObjective(MetaCaDIObjective):
         target_weight: λ_I.
         target_sparsity: ``"logit"`` or ``"probability"``, see above.
         residual_weight: λ_H.
-        residual_rows: Query rows per task that enter the HSIC; None takes all. The statistic is
-            unbiased, so its mean does not depend on this number.
+        residual_rows: Query rows per task that enter the HSIC; None takes all. Its mean hardly
+            depends on this number, for the statistic is unbiased up to the estimated scale.
         graph_weight: λ_G.
         elbo_options: As in `pyro.infer.TraceMeanField_ELBO`, such as ``num_particles``.
 
@@ -124,6 +124,9 @@ class PaperObjective(MetaCaDIObjective):
 
 class ELBOObjective(MetaCaDIObjective):
     r"""The negative ELBO, term by term; equal to `pyro.infer.TraceMeanField_ELBO`.
+
+    It is the ELBO of the batch's query rows: with a `Training.query_size`, their likelihood is not
+    scaled up to all rows (`MetaCaDI` takes all rows unless told otherwise).
 
     Args:
         order_kl: ``"gumbel"`` is the closed-form KL of the order *scores*, an upper bound on the KL
@@ -191,9 +194,10 @@ def residual_dependence(model_trace: Trace, rows: int | None) -> Float[Tensor, "
     count = weight.sum(-2, keepdim=True).clamp(min=1.0)
     mean = (residual * weight).sum(-2, keepdim=True) / count
     centred = (residual - mean) * weight
-    # Without the scale, shrinking the residuals would pass for independence.
-    scale = (centred.square().sum(-2, keepdim=True) / count).sqrt().detach().clamp(min=1e-6)
-    dependence = pairwise_hsic(centred / scale, mask)
+    # Without the scale, shrinking the residuals would pass for independence. Clamped before the
+    # root, whose derivative at 0 is infinite.
+    variance = (centred.square().sum(-2, keepdim=True) / count).clamp(min=1e-12)
+    dependence = pairwise_hsic(centred / variance.sqrt(), mask)
     d = dependence.shape[-1]
     between = dependence.sum((-1, -2)) - dependence.diagonal(dim1=-1, dim2=-2).sum(-1)
     return (between / max(1, d * (d - 1))).mean(-1).sum()

@@ -20,6 +20,7 @@ from pyro_metacadi.inference.draws import (
     score,
     target_probability,
 )
+from pyro_metacadi.inference.training import stream_seed
 
 if TYPE_CHECKING:
     import networkx
@@ -199,7 +200,7 @@ class Posterior:
         if num_draws < 1:
             raise ConfigError(f"num_draws: expected at least 1, got {num_draws}. Try 1000.")
         return [
-            (chain, draw_graphs(chain, num_draws, seed=seed + index))
+            (chain, draw_graphs(chain, num_draws, seed=stream_seed(seed, index)))
             for index, chain in enumerate(self._chains)
         ]
 
@@ -208,7 +209,7 @@ class Posterior:
     ) -> dict[str, np.ndarray]:
         """Call `function` for every chain's graphs and stack the arrays ``[chain, draw, ...]``."""
         results = [
-            function(chain, self._batch, graphs, seed=seed + index)
+            function(chain, self._batch, graphs, seed=stream_seed(seed, index))
             for index, (chain, graphs) in enumerate(self._graphs(num_draws, seed=seed))
         ]
         return {name: np.stack([r[name] for r in results]) for name in results[0]}

@@ -1,9 +1,12 @@
 """Stochastic variational inference: the loop that minimises the objective."""
 
+import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.objective import MetaCaDIObjective
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 
-__all__ = ["Callback", "Training", "isolated", "train"]
+__all__ = ["Callback", "Training", "isolated", "stream_seed", "train"]
 
 Callback = Callable[[int, dict[str, Tensor]], None]
 
@@ -32,8 +35,8 @@ class Training:
     Attributes:
         num_steps: Gradient steps; every step sees all tasks, split anew.
         support_size: Support rows per task, the paper's N_s.
-        query_size: Query rows per task in a step. A step's noise comes from its one graph, hardly
-            from its rows, so more steps on fewer rows learn faster.
+        query_size: Query rows per task in a step, None for all. A step's noise comes from its one
+            graph, hardly from its rows, so more steps on fewer rows learn faster.
         learning_rate: Of the mechanisms and the target predictor (Adam).
         graph_learning_rate: Of the order and edge parameters.
         max_norm: Gradients are clipped to this Euclidean norm.
@@ -41,18 +44,43 @@ class Training:
 
     num_steps: int = 3000
     support_size: int = 10
-    query_size: int = 32
+    query_size: int | None = 32
     learning_rate: float = 5e-3
     graph_learning_rate: float = 3e-2
     max_norm: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"{name}: expected a number > 0, got {getattr(self, name)!r}. "
-                    f"The default is {type(self).__dataclass_fields__[name].default!r}."
-                )
+        for name, field in self.__dataclass_fields__.items():
+            value = getattr(self, name)
+            whole = field.type is not float
+            if value is None and name == "query_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+                kind = "a whole number" if whole else "a number"
+            elif not 0 < float(value) < math.inf:
+                kind = "a number"
+            else:
+                continue
+            raise ConfigError(
+                f"{name}: expected {kind} > 0, got {value!r}. The default is {field.default!r}."
+            )
+
+
+def stream_seed(seed: int, *keys: int | str) -> int:
+    """A seed of its own for each use of one seed, so that no two uses share random numbers.
+
+    Raises:
+        ConfigError: `seed` is not a whole number from 0 to 2**64 - 1.
+    """
+    _check_seed(seed)
+    digest = hashlib.sha256(repr((int(seed), *keys)).encode()).digest()
+    return int.from_bytes(digest[:8], "big")
+
+
+def _check_seed(seed: int) -> None:
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**64:
+        raise ConfigError(f"seed: expected a whole number from 0 to 2**64 - 1, got {seed!r}.")
 
 
 @contextmanager
@@ -62,6 +90,7 @@ def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     Inside, Pyro's param store is neither read nor written; the caller's random state and Pyro
     settings are what they were once the block ends.
     """
+    _check_seed(seed)
     devices = [device] if torch.device(device).type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),

@@ -65,9 +65,9 @@ class GaussianNoise(PyroModule):
             raise ConfigError(f"scale: expected a number > 0, got {scale}. Try 1.0.")
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
-    def linearize(self, x: Tensor, features: Tensor) -> tuple[Tensor, None]:
-        """The observations themselves, all equally precise (see `Noise.linearize`)."""
-        return x, None
+    def linearize(self, x: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The observations themselves, with precision 1 / s² (see `Noise.linearize`)."""
+        return x, self.scale.pow(-2).expand_as(x)
 
     def forward(self, loc: Tensor, features: Tensor) -> TorchDistributionMixin:
         """Normal(loc, s)."""

@@ -34,7 +34,7 @@ class SparseGraphPrior(PyroModule):
     Args:
         num_variables: d.
         probability: p, one number or a matrix ``[parent, child]`` with values in (0, 1). Default:
-            half an expected parent per variable, ``min(1/2, 1 / (d - 1))``.
+            half an expected parent per variable (fewer if d < 3), ``min(1/2, 1 / (d - 1))``.
 
     Raises:
         ConfigError: If a probability lies outside (0, 1) or the matrix has another shape.

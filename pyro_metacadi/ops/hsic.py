@@ -32,7 +32,8 @@ def pairwise_hsic(
     Returns:
         Symmetric matrices; the diagonal is the HSIC of a variable with itself.
 
-    Source: Gretton et al. 2005, Definition 2; Song et al. 2012, Eq. 5 (unbiased).
+    Source: Gretton et al. 2005 (biased, with the 1/n² of the V-statistic); Song et al. 2012, Eq. 5
+        (unbiased).
     """
     columns = x.transpose(-1, -2) / bandwidth
     gram = torch.exp(-0.5 * (columns.unsqueeze(-1) - columns.unsqueeze(-2)).square())

@@ -35,6 +35,19 @@ def test_graphs_are_seeded_dags():
     assert not torch.equal(graphs.edge, draw_graphs(chain(), 200, seed=4).edge)
 
 
+def test_targets_do_not_share_random_numbers_with_the_graphs():
+    """With a predictor that ignores the graph, targets say nothing of the order."""
+    fit = chain()
+    for parameter in fit.guide.predictor.parameters():
+        parameter.data.zero_()
+    batch = TaskBatch.from_arrays([np.zeros((3, D))])
+    graphs = draw_graphs(fit, 4000, seed=5)
+    target = draw_jointly(fit, batch, graphs, seed=5)["intervention_target"][:, 0]
+    for i in range(D):
+        correlation = np.corrcoef(graphs.order_score[:, i].numpy(), target[:, i])[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(4000)
+
+
 def test_target_probabilities_are_the_mean_over_graphs_of_the_guides():
     fit, batch = chain(), all_rows()
     graphs = draw_graphs(fit, 7, seed=0)

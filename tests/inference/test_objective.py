@@ -8,7 +8,12 @@ from pyro.nn import PyroModule
 
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides import known_graph
-from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
+from pyro_metacadi.inference.objective import (
+    ELBOObjective,
+    MetaCaDIObjective,
+    PaperObjective,
+    residual_dependence,
+)
 from pyro_metacadi.inference.training import isolated
 from tests.helpers import parameters, random_dag, tiny_batch, tiny_chain, traces
 
@@ -129,6 +134,16 @@ def test_residual_dependence_cannot_be_lowered_by_shrinking_the_residuals():
     site["value"] = 0.01 * site["value"] + 3
     after = objective.weighted_terms(model_trace, guide_trace)["residual_dependence"][1]
     torch.testing.assert_close(before, after, rtol=1e-3, atol=1e-6)
+
+
+def test_residual_dependence_has_no_gradient_towards_smaller_residuals():
+    model_trace, _ = traces(tiny_chain(), tiny_batch(rows=(12, 9)))
+    site = model_trace.nodes["residual"]
+    residual = site["value"].detach().double().requires_grad_()
+    site["value"] = residual
+    (gradient,) = torch.autograd.grad(residual_dependence(model_trace, None), residual)
+    along = (gradient * residual).sum((-1, -2)).abs()
+    assert (along < 1e-9 * gradient.norm() * residual.norm() + 1e-15).all()
 
 
 def test_graph_kl_is_that_of_independent_edges_off_the_diagonal():

@@ -9,7 +9,7 @@ from pyro.optim import Adam
 
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
-from pyro_metacadi.inference.training import Training, isolated, train
+from pyro_metacadi.inference.training import Training, isolated, stream_seed, train
 from tests.helpers import build, parameters, random_states, state, tiny_batch, tiny_chain
 
 OPTIONS = Training(num_steps=3, support_size=3, query_size=4)
@@ -168,3 +168,15 @@ def test_the_same_seed_trains_to_the_same_bytes():
     assert state(trained()[0]) == state(trained()[0])
     other = partial(trained, options=Training(num_steps=3, support_size=2))
     assert state(other()[0]) != state(trained()[0])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "0", True, None])
+def test_a_seed_that_is_no_whole_number_is_named(seed):
+    with pytest.raises(ConfigError, match=r"seed: expected a whole number from 0"):
+        stream_seed(seed, "graphs")
+
+
+def test_every_use_of_a_seed_has_a_stream_of_its_own():
+    uses = [(0,), (1,), (0, "graphs"), (0, "targets"), (0, 0), (0, 1), (1, 0)]
+    assert len({stream_seed(*use) for use in uses}) == len(uses)
+    assert stream_seed(0, "graphs") == stream_seed(np.int64(0), "graphs")

@@ -13,11 +13,11 @@ def test_gaussian_noise_is_a_normal_around_the_prediction_with_the_given_scale()
     assert isinstance(noise, Noise)
 
 
-def test_gaussian_noise_leaves_the_observations_to_an_unweighted_regression():
+def test_gaussian_noise_weighs_all_observations_by_the_inverse_variance():
     x = torch.randn(2, 4, 3)
-    response, precision = GaussianNoise(3, 5).linearize(x, torch.randn(2, 3, 4, 5))
+    response, precision = GaussianNoise(3, 5, scale=0.5).linearize(x, torch.randn(2, 3, 4, 5))
     assert response is x
-    assert precision is None
+    torch.testing.assert_close(precision, torch.full_like(x, 4.0))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
