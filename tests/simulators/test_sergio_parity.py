@@ -17,9 +17,10 @@ sergio_rs = pytest.importorskip(
 # is 0 (ours) and one that is gone (theirs) mean the same.
 GENES = "ABCDEF"
 EDGES = {"AC": 3.0, "BC": 2.0, "AD": -4.0, "BD": 2.5, "CE": 3.0, "DE": -2.0, "DF": 4.0}
-# The other implementation takes half responses neither from the caller nor from the cells. Its
-# cells are those of the regulators' fixed points, where every Hill response is 1/2.
-# E and F regulate nothing.
+# The other implementation's wild type does not change with the half responses that the caller
+# gives, nor do they seem to come from the cells. Its cells agree with half responses at the
+# regulators' noiseless fixed points, where every Hill response is 1/2: found by comparing, on other
+# seeds than these. E and F regulate nothing.
 HALF_RESPONSE = {"A": 2.5, "B": 2.5, "C": 3.125, "D": 4.0625, "E": 1.0, "F": 1.0}
 RATE, DECAY, HILL = 2.0, 0.8, 2
 KNOCKED_OUT = GENES.index("C")
@@ -47,7 +48,7 @@ def our_runs(*, knock_out):
     targets = torch.zeros(RUNS, 6, dtype=torch.long)
     targets[:, KNOCKED_OUT] = int(knock_out)
     cells = system.clean_cells(
-        targets, cells_per_type=[CELLS] * RUNS, generator=torch.Generator().manual_seed(0)
+        targets, cells_per_type=[CELLS] * RUNS, generator=torch.Generator().manual_seed(77)
     )
     return torch.stack(cells).numpy()
 
@@ -64,7 +65,7 @@ def their_runs(*, knock_out):
         network, profile = network.ko_perturbation(GENES[KNOCKED_OUT], profile)
     runs = np.zeros((RUNS, CELLS, 6))
     for run in range(RUNS):
-        frame = sergio_rs.Sim(network, CELLS, 10, 15, 0.01, 1, run).simulate(profile)
+        frame = sergio_rs.Sim(network, CELLS, 10, 15, 0.01, 1, 9000 + run).simulate(profile)
         for name, *values in frame.iter_rows():
             runs[run, :, GENES.index(name)] = values
     return runs
