@@ -7,33 +7,38 @@ class cannot be (nothing is pickled), so `MetaCaDI.load` asks for it again.
 
 import importlib
 import math
+import reprlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from numbers import Real
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from pyro_metacadi.errors import ConfigError, ModelFileError
-from pyro_metacadi.guides.adaptation import RidgeAdaptation
+from pyro_metacadi.guides.adaptation import Adaptation, RidgeAdaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
-from pyro_metacadi.guides.targets import FlattenedDeepSets
+from pyro_metacadi.guides.targets import FlattenedDeepSets, TargetPredictor
 from pyro_metacadi.inference.draws import Chain
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
-from pyro_metacadi.models.noise import GaussianNoise
-from pyro_metacadi.models.priors import SparseGraphPrior
+from pyro_metacadi.models.noise import GaussianNoise, Noise
+from pyro_metacadi.models.priors import GraphPrior, SparseGraphPrior
 
-__all__ = ["Components"]
+__all__ = ["Components", "chosen_factories"]
 
 Factory = Callable[..., Any]
 
 OBJECTIVES: dict[str, Factory] = {"paper": PaperObjective, "elbo": ELBOObjective}
 FACTORIES = ("objective", "graph_prior", "noise", "predictor", "adaptation", "mechanisms")
+ROOMS = ("models", "guides", "inference")
+"""Where this package's own parts live: a saved model can name no other class."""
 
 
 @dataclass(frozen=True)
@@ -50,57 +55,69 @@ class Components:
     training: Training = field(default_factory=Training)
 
     @classmethod
-    def resolve(cls, **choices: Any) -> "Components":
+    def resolve(
+        cls, *, target_prior: Any = None, training: Any = None, **parts: Any
+    ) -> "Components":
         """Components from the user's choices; None means the default.
 
         Raises:
             ConfigError: A choice is neither a factory nor one of the accepted short forms.
         """
-        given = {name: value for name, value in choices.items() if value is not None}
-        if isinstance(given.get("objective"), str):
-            given["objective"] = _named_objective(given["objective"])
-        prior = given.get("graph_prior")
-        if prior is not None and not callable(prior):
-            given["graph_prior"] = _sparse_prior(prior)
-        for name in FACTORIES:
-            # Instances of modules are callable as well.
-            if name in given and not isinstance(given[name], type | partial | FunctionType):
-                raise ConfigError(
-                    f"{name}: expected a class or a functools.partial of one, got "
-                    f"{given[name]!r}. Pass the class, not an instance."
-                )
-        target_prior = given.get("target_prior", cls.target_prior)
-        if not 0 < target_prior < 1:
-            raise ConfigError(
-                f"target_prior: expected a probability between 0 and 1, got {target_prior!r}. "
-                f"One target among d variables is 1 / d."
-            )
-        if given.get("objective") is ELBOObjective:
+        factories = chosen_factories(**parts)
+        if training is None:
             # A bound on the evidence of all query rows needs them all.
-            given.setdefault("training", Training(query_size=None))
-        return cls(**given)
+            all_rows = factories.get("objective") is ELBOObjective
+            training = Training(query_size=None) if all_rows else Training()
+        if not isinstance(training, Training):
+            raise ConfigError(
+                f"training: expected a Training, got {training!r}. Use Training(num_steps=1000)."
+            )
+        prior = cls.target_prior if target_prior is None else _target_prior(target_prior)
+        return cls(target_prior=prior, training=training, **factories)
 
     def build(self, num_variables: int) -> Chain:
-        """A fresh model and guide over `num_variables`, initialised from torch's RNG."""
-        mechanisms = self.mechanisms(num_variables)
+        """A fresh model and guide over `num_variables`, initialised from torch's RNG.
+
+        Raises:
+            ConfigError: A factory cannot be called as documented, or makes something else.
+        """
+        d = num_variables
+        mechanisms = self._built("mechanisms", Mechanisms, d)
         model = MetaCaDIModel(
-            num_variables,
+            d,
             mechanisms=mechanisms,
-            noise=self.noise(num_variables, mechanisms.num_features),
-            graph_prior=self.graph_prior(num_variables),
+            noise=self._built("noise", Noise, d, mechanisms.num_features),
+            graph_prior=self._built("graph_prior", GraphPrior, d),
             target_prior=self.target_prior,
         )
         guide = MetaCaDIGuide(
             model,
-            dag=DAGGuide(num_variables),
-            adaptation=self.adaptation(),
-            predictor=self.predictor(num_variables),
+            dag=DAGGuide(d),
+            adaptation=self._built("adaptation", Adaptation),
+            predictor=self._built("predictor", TargetPredictor, d),
         )
         return Chain(model, guide)
 
     def build_objective(self) -> MetaCaDIObjective:
-        """A fresh objective."""
-        return self.objective()
+        """A fresh objective; raises as `build` does."""
+        return self._built("objective", MetaCaDIObjective)
+
+    def _built(self, name: str, kind: type, *sizes: int) -> Any:
+        """The part of that name, which must be of that kind."""
+        factory = getattr(self, name)
+        try:
+            part = factory(*sizes)
+        except TypeError as error:
+            raise ConfigError(
+                f"{name}: expected a class that is built from {len(sizes)} sizes, got {factory!r} "
+                f"({error}). See MetaCaDI for how each part is built."
+            ) from error
+        if not isinstance(part, kind):
+            raise ConfigError(
+                f"{name}: expected a factory of {kind.__name__} parts, got {factory!r}, which "
+                f"makes {type(part).__name__}. Pass such a class."
+            )
+        return part
 
     def to_json(self) -> dict[str, Any]:
         """The choices as plain data: names and options of factories, numbers."""
@@ -116,27 +133,65 @@ class Components:
         """The inverse of `to_json`; `replacements` supply parts that are not this package's.
 
         Raises:
-            ModelFileError: An entry is missing or names a class that is not this package's.
+            ModelFileError: An entry is missing or bad, or names no part of this package.
         """
         try:
             parts = {name: replacements.get(name) or _find(name, data[name]) for name in FACTORIES}
             return cls(
-                target_prior=float(data["target_prior"]),
+                target_prior=_target_prior(data["target_prior"]),
                 training=Training(**data["training"]),
                 **parts,
             )
-        except (KeyError, TypeError) as error:
+        except (ConfigError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"model.json: expected the options of every component, got a damaged entry "
                 f"({error}). Save the model again."
             ) from error
 
 
+def chosen_factories(**choices: Any) -> dict[str, Factory]:
+    """Factories from the user's choices of parts, without those that are None.
+
+    Raises:
+        ConfigError: A name is that of no part, or a choice is neither a factory nor a short form.
+    """
+    unknown = sorted(choices.keys() - set(FACTORIES))
+    if unknown:
+        raise ConfigError(
+            f"components: expected some of {', '.join(FACTORIES)}, got {unknown[0]!r}. Leave it "
+            f"out or correct the name."
+        )
+    return {name: _factory(name, value) for name, value in choices.items() if value is not None}
+
+
+def _factory(name: str, choice: Any) -> Factory:
+    if name == "objective" and isinstance(choice, str):
+        return _named_objective(choice)
+    if name == "graph_prior" and not callable(choice):
+        return _sparse_prior(choice)
+    # Instances of modules are callable as well.
+    if not isinstance(choice, type | partial | FunctionType):
+        raise ConfigError(
+            f"{name}: expected a class or a functools.partial of one, got {choice!r}. Pass the "
+            f"class, not an instance."
+        )
+    return choice
+
+
+def _target_prior(value: Any) -> float:
+    if not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise ConfigError(
+            f"target_prior: expected a probability between 0 and 1, got {value!r}. One target "
+            f"among d variables is 1 / d."
+        )
+    return float(value)
+
+
 def _named_objective(name: str) -> Factory:
     if name not in OBJECTIVES:
         raise ConfigError(
             f"objective: expected one of {', '.join(map(repr, OBJECTIVES))} or an objective "
-            f"class, got {name!r}."
+            f"class, got {name!r}. Use 'paper' if in doubt."
         )
     return OBJECTIVES[name]
 
@@ -144,10 +199,10 @@ def _named_objective(name: str) -> Factory:
 def _sparse_prior(probability: Any) -> Factory:
     try:
         values = np.asarray(probability, dtype=float).tolist()
-    except (ValueError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"graph_prior: expected a probability, a matrix [parent, child] of them, or a class, "
-            f"got {probability!r}."
+            f"got {reprlib.repr(probability)}. Pass a number such as 0.1."
         ) from error
     return partial(SparseGraphPrior, probability=values)
 
@@ -175,17 +230,18 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _find(part: str, described: dict[str, Any]) -> Factory:
-    """The factory that `_describe` wrote down; only this package's own modules are imported."""
+    """The factory that `_describe` wrote down; only modules with parts in them are imported."""
     module, _, name = described["class"].rpartition(".")
-    if module.split(".")[0] != "pyro_metacadi":
+    package, _, rest = module.partition(".")
+    if package != "pyro_metacadi":
         raise ModelFileError(
             f"model.json: the {part} is {described['class']!r}, which is not part of "
             f"pyro_metacadi. Pass it again: MetaCaDI.load(..., {part}={name})."
         )
-    try:
-        factory = getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        factory = None
+    factory = None
+    if rest.partition(".")[0] in ROOMS:
+        with suppress(ImportError):
+            factory = getattr(importlib.import_module(module), name, None)
     if not isinstance(factory, type):
         raise ModelFileError(
             f"model.json: expected a known {part}, got {described['class']!r}. Load it with the "

@@ -3,16 +3,16 @@
 import os
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from pyro_metacadi.checks import NUM_SEEDS, check_callbacks, check_count, check_device, check_seed
 from pyro_metacadi.components import Components, Factory
 from pyro_metacadi.data.batch import TaskBatch
-from pyro_metacadi.data.checks import warn_about
+from pyro_metacadi.data.checks import check_tasks, warn_about
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
@@ -64,7 +64,7 @@ class MetaCaDI:
         training: Training | None = None,
     ) -> None:
         if engine != "svi":
-            raise ConfigError(f"engine: expected 'svi', got {engine!r}.")
+            raise ConfigError(f"engine: expected 'svi', got {engine!r}. Leave it out.")
         self.components = Components.resolve(
             objective=objective,
             graph_prior=graph_prior,
@@ -112,24 +112,25 @@ class MetaCaDI:
             This model, fitted. If anything fails, an earlier fit is kept.
 
         Raises:
+            DataError: `tasks` are not a `TaskDataset`.
             ConfigError: An argument is out of range, or CUDA is asked for where there is none.
             MetaCaDIError: The loss diverged.
 
         Warns:
             MetaCaDIWarning: The data cannot tell what is asked, or the targets collapsed.
         """
-        where = _device(device)
+        check_tasks(tasks)
+        where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
+        num_chains = check_count("num_chains", num_chains)
         options = self.components.training
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
-        if num_chains < 1:
-            raise ConfigError(f"num_chains: expected at least 1, got {num_chains}.")
         warn_about(tasks)
         scaling = Standardizer.fit(tasks)
         batch = TaskBatch.from_arrays(scaling.transform(tasks), device=where)
         chains, history = [], []
         for index in range(num_chains):
-            with isolated(seed + index, where):
+            with isolated((seed + index) % NUM_SEEDS, where):
                 chain = self.components.build(len(tasks.variables)).to(where)
                 record = train(
                     *chain,
@@ -141,8 +142,9 @@ class MetaCaDI:
                 )
             chains.append(chain)
             history.append(record)
-        self._set(Fitted(tasks, scaling, tuple(chains), tuple(history), seed))
-        self._warn_if_collapsed()
+        fit = Fitted(tasks, scaling, tuple(chains), tuple(history), seed)
+        _warn_if_collapsed(fit.training_posterior)
+        self._fit = fit
         return self
 
     @property
@@ -161,11 +163,10 @@ class MetaCaDI:
             return records[0]
         return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
-    @cached_property
+    @property
     def posterior(self) -> Posterior:
         """Posterior over the graph and the training tasks' targets."""
-        fit = self._fitted()
-        return fit.posterior(fit.tasks, seed=fit.seed)
+        return self._fitted().training_posterior
 
     def adapt(
         self, tasks: TaskDataset, *, num_graphs: int | None = None, seed: int = 0
@@ -180,12 +181,13 @@ class MetaCaDI:
             seed: Of these graphs.
 
         Raises:
-            DataError: A variable is missing or unknown.
-            ConfigError: `num_graphs` is not positive.
+            DataError: `tasks` are not a `TaskDataset`, or a variable is missing or unknown.
+            ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
+
+        Warns:
+            MetaCaDIWarning: Values so far from the training data that they had to be cut.
         """
-        if num_graphs is not None and num_graphs < 1:
-            raise ConfigError(f"num_graphs: expected at least 1, got {num_graphs}.")
-        return self._fitted().posterior(tasks, num_graphs=num_graphs, seed=seed)
+        return self._fitted().posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model, its training tasks included, to a folder.
@@ -213,43 +215,28 @@ class MetaCaDI:
             components: Parts that are not this package's own, such as ``noise=MyNoise``.
 
         Raises:
+            ConfigError: `device` or a name or value in `components` is not known.
             ModelFileError: The folder is missing, truncated, inconsistent or of another schema.
         """
         model = cls()
-        fit, model.components = Fitted.load(folder, device=_device(device), replacements=components)
-        model._set(fit)
+        model._fit, model.components = Fitted.load(
+            folder, device=check_device(device), replacements=components
+        )
         return model
-
-    def _set(self, fit: Fitted) -> None:
-        self._fit = fit
-        self.__dict__.pop("posterior", None)
 
     def _fitted(self) -> Fitted:
         if self._fit is None:
             raise MetaCaDIError("MetaCaDI: expected a fitted model. Call .fit(tasks) first.")
         return self._fit
 
-    def _warn_if_collapsed(self) -> None:
-        mean = float(self.posterior.target_probs.mean())
-        if mean > COLLAPSED:
-            warnings.warn(
-                f"targets: expected few per task, got a mean probability of {mean:.2f}. The "
-                f"interventional mechanisms explain everything; raise the objective's "
-                f"target_weight.",
-                MetaCaDIWarning,
-                stacklevel=3,
-            )
 
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}.") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device: expected 'auto', 'cpu' or 'cuda', got {device!r}.")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device: expected one that exists, got '{device}'. Use device='cpu'.")
-    return chosen
+def _warn_if_collapsed(posterior: Posterior) -> None:
+    mean = float(posterior.target_probs.mean())
+    if mean > COLLAPSED:
+        warnings.warn(
+            f"targets: expected few per task, got a mean probability of {mean:.2f}, so that only "
+            f"their ranking means anything. Try objective=partial(PaperObjective, "
+            f"target_sparsity='probability', target_weight=0.02), or more tasks.",
+            MetaCaDIWarning,
+            stacklevel=3,
+        )

@@ -1,7 +1,10 @@
 """What a fit leaves behind, and how it is written to disk and read again."""
 
 import os
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,9 @@ import torch
 from torch import Tensor
 
 from pyro_metacadi import __version__
-from pyro_metacadi.components import Components
+from pyro_metacadi.checks import check_count, check_seed
+from pyro_metacadi.components import Components, chosen_factories
+from pyro_metacadi.data.checks import within_reach
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ModelFileError
@@ -19,6 +24,13 @@ from pyro_metacadi.inference.storage import fill_module, read_model, write_model
 from pyro_metacadi.inference.training import isolated
 
 __all__ = ["Fitted"]
+
+DTYPES = {
+    "data.values": torch.float64,
+    "data.num_rows": torch.int64,
+    "scaling.mean": torch.float64,
+    "scaling.scale": torch.float64,
+}
 
 # What reading an entry of the wrong type or shape can raise.
 DAMAGE = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
@@ -45,16 +57,24 @@ class Fitted:
     def posterior(
         self, tasks: TaskDataset, *, seed: int, num_graphs: int | None = None
     ) -> Posterior:
-        """Posterior for `tasks` over the same variables, reordered by name where need be."""
+        """Posterior for `tasks` over the same variables, reordered by name where need be.
+
+        Values far outside the training data are cut, with a warning (see `within_reach`).
+        """
         aligned = tasks.align(self.tasks.variables)
         return Posterior(
             self.chains,
             aligned,
-            standardised=self.scaling.transform(aligned),
+            standardised=within_reach(self.scaling.transform(aligned), aligned),
             num_graphs=num_graphs,
             seed=seed,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
         )
+
+    @cached_property
+    def training_posterior(self) -> Posterior:
+        """Posterior for the training tasks."""
+        return self.posterior(self.tasks, seed=self.seed)
 
     def save(self, folder: str | os.PathLike[str], *, components: Components) -> None:
         """Write a model folder (see `write_model`)."""
@@ -63,7 +83,7 @@ class Fitted:
             "variables": self.tasks.variables,
             "tasks": self.tasks.tasks,
             "num_chains": len(self.chains),
-            "seed": int(self.seed),
+            "seed": self.seed,
             "components": components.to_json(),
         }
         write_model(folder, header, self._tensors())
@@ -94,18 +114,21 @@ class Fitted:
         """Read what `save` wrote; `replacements` are components that are not this package's.
 
         Raises:
+            ConfigError: A replacement is that of no part, or no factory.
             ModelFileError: The folder is missing, truncated, inconsistent or of another schema.
         """
+        factories = chosen_factories(**replacements)
         header, tensors = read_model(folder)
         try:
-            components = Components.from_json(header["components"], **replacements)
+            components = Components.from_json(header["components"], **factories)
+            components.build_objective()  # not needed before the next fit, but refused now if bad
             return cls._restore(header, tensors, components=components, device=device), components
         except ModelFileError as error:
             raise ModelFileError(f"model '{os.fspath(folder)}': {error}") from error
         except DAMAGE as error:
             raise ModelFileError(
                 f"model '{os.fspath(folder)}': expected the entries that MetaCaDI.save writes, got "
-                f"a damaged one ({error}). Save or copy the model again."
+                f"a damaged one ({' '.join(str(error).split())}). Save or copy the model again."
             ) from error
 
     @classmethod
@@ -134,25 +157,54 @@ class Fitted:
             prefix = f"chain{index}.history."
             names = [name for name in tensors if name.startswith(prefix)]
             history.append({name.removeprefix(prefix): tensors[name].numpy() for name in names})
+        _check_history(history)
+        _check_all_used(tensors, num_chains=len(chains))
         scaling = Standardizer(mean, scale, tasks.variables)
         return cls(tasks, scaling, tuple(chains), tuple(history), header["seed"])
 
 
 def _check_consistent(header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Refuse entries that are well-formed one by one but do not belong together."""
+    check_seed(header["seed"])
+    check_count("num_chains", header["num_chains"])
     num_rows, values = tensors["data.num_rows"], tensors["data.values"]
     mean, scale = tensors["scaling.mean"], tensors["scaling.scale"]
-    d = len(header["variables"])
+    for name, dtype in DTYPES.items():
+        _refuse_unless(tensors[name].dtype == dtype, name, tensors[name].dtype)
+    for name in ("variables", "tasks"):
+        _refuse_unless(isinstance(header[name], list), name, header[name])
+    shape = (len(header["variables"]),)
     checks = {
         "data.num_rows": (num_rows > 0).all() and num_rows.sum() == len(values),
-        "scaling.mean": mean.shape == (d,) and mean.isfinite().all(),
-        "scaling.scale": scale.shape == (d,) and scale.isfinite().all() and (scale > 0).all(),
-        "num_chains": header["num_chains"] > 0,
-        "seed": isinstance(header["seed"], int),
+        "scaling.mean": mean.shape == shape and mean.isfinite().all(),
+        "scaling.scale": scale.shape == shape and scale.isfinite().all() and (scale > 0).all(),
     }
     for name, consistent in checks.items():
-        if not consistent:
-            raise ModelFileError(
-                f"{name}: expected what fits the model's data and variables, got "
-                f"{header.get(name, tensors.get(name))}. Save or copy the model again."
-            )
+        _refuse_unless(bool(consistent), name, tensors[name].tolist())
+
+
+def _check_history(history: Sequence[dict[str, np.ndarray]]) -> None:
+    """Refuse records without a loss, of unequal length, or with NaN."""
+    lengths = [{name: values.shape for name, values in record.items()} for record in history]
+    steps = lengths[0].get("loss")
+    _refuse_unless(steps is not None and len(steps) == 1, "history", sorted(lengths[0]))
+    for record, shapes in zip(history, lengths, strict=True):
+        _refuse_unless(shapes == dict.fromkeys(lengths[0], steps), "history", shapes)
+        for name, values in record.items():
+            _refuse_unless(not np.isnan(values).any(), f"history of {name}", "NaN")
+
+
+def _check_all_used(tensors: dict[str, Tensor], *, num_chains: int) -> None:
+    parts = (*Chain._fields, "history")
+    used = tuple(f"chain{index}.{part}." for index in range(num_chains) for part in parts)
+    for name, tensor in tensors.items():
+        known = name in DTYPES or name.startswith(used)
+        _refuse_unless(known, f"tensor '{name}'", list(tensor.shape))
+
+
+def _refuse_unless(consistent: bool, name: str, got: Any) -> None:
+    if not consistent:
+        raise ModelFileError(
+            f"{name}: expected what fits the model's data and variables, got {reprlib.repr(got)}. "
+            f"Save or copy the model again."
+        )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyro_metacadi.components import Components
-from pyro_metacadi.errors import ConfigError, ModelFileError
+from pyro_metacadi.errors import ConfigError, DataError, ModelFileError
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
 from pyro_metacadi.inference.training import Training, isolated
 from pyro_metacadi.models import GaussianNoise, Mechanisms, SparseGraphPrior
@@ -92,11 +92,40 @@ def test_a_users_class_is_asked_for_again():
         ({"target_prior": 0}, r"target_prior: expected a probability between 0 and 1, got 0"),
         ({"target_prior": 2}, r"target_prior: expected a probability between 0 and 1, got 2"),
         ({"target_prior": float("nan")}, r"target_prior: .* got nan"),
+        ({"target_prior": "0.1"}, r"target_prior: .* got '0.1'"),
+        ({"target_prior": [0.1]}, r"target_prior: .* got \[0.1\]"),
+        ({"target_prior": torch.tensor(0.1)}, r"target_prior: .* got tensor"),
+        ({"training": 5}, r"training: expected a Training, got 5"),
+        ({"graph_prior": torch.ones(2, 2, requires_grad=True)}, r"graph_prior: expected a prob"),
+        ({"bogus": int}, r"components: expected some of .*, got 'bogus'"),
     ],
 )
 def test_bad_choices_are_named(choices, message):
     with pytest.raises(ConfigError, match=message):
         Components.resolve(**choices)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "message"),
+    [
+        ("noise", int, r"noise: expected a class that is built from 2 sizes, got <class 'int'>"),
+        ("noise", Mechanisms, r"noise: expected a class that is built from 2 sizes"),
+        ("noise", DataError, r"noise: expected a factory of Noise parts, .* makes DataError"),
+        ("graph_prior", dict, r"graph_prior: expected a class that is built from 1 sizes"),
+        ("predictor", lambda d: None, r"predictor: expected a factory of TargetPredictor .*None"),
+        ("adaptation", int, r"adaptation: expected a factory of Adaptation parts"),
+        ("mechanisms", list, r"mechanisms: expected a class"),
+    ],
+)
+def test_factories_of_something_else_are_named_when_building(name, factory, message):
+    with pytest.raises(ConfigError, match=message), isolated(0):
+        Components.resolve(**{name: factory}).build(3)
+
+
+@pytest.mark.parametrize("factory", [dict, partial(PaperObjective, bogus=1)])
+def test_an_objective_that_is_none_is_named_when_building(factory):
+    with pytest.raises(ConfigError, match=r"objective: expected a (class|factory)"):
+        Components.resolve(objective=factory).build_objective()
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), torch.zeros(2), {"a": 1}])
@@ -112,6 +141,7 @@ def test_an_option_that_cannot_be_written_down_is_refused_before_writing(value):
         ({"class": "pyro_metacadi.models.noise.Lost", "options": {}}, r"a known noise, got '.*Los"),
         ({"class": "pyro_metacadi.nowhere.Lost", "options": {}}, r"expected a known noise, got"),
         ({"class": "pyro_metacadi.cli.main", "options": {}}, r"expected a known noise, got"),
+        ({"class": "pyro_metacadi.errors.DataError", "options": {}}, r"expected a known noise"),
         ({"class": "os.system", "options": {}}, r"'os.system', which is not part of pyro_metacadi"),
         ({"class": "", "options": {}}, r"the noise is '', which is not part of"),
         ({"options": {}}, r"a damaged entry \('class'\)"),

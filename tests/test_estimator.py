@@ -5,7 +5,7 @@ import pyro
 import pytest
 import torch
 
-from pyro_metacadi import MetaCaDI, TaskDataset
+from pyro_metacadi import MetaCaDI, TaskDataset, simulators
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.inference.objective import PaperObjective
 from pyro_metacadi.models import GaussianNoise, SparseGraphPrior
@@ -202,6 +202,16 @@ without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CU
     [
         ({"num_steps": 0}, r"num_steps: expected a number > 0, got 0"),
         ({"num_chains": 0}, r"num_chains: expected at least 1, got 0"),
+        ({"num_chains": 1.5}, r"num_chains: expected a whole number, got 1.5"),
+        ({"num_chains": "2"}, r"num_chains: expected a whole number, got '2'"),
+        ({"num_chains": True}, r"num_chains: expected a whole number, got True"),
+        ({"callbacks": None}, r"callbacks: expected a list of functions .* got None"),
+        ({"callbacks": print}, r"callbacks: expected a list of functions .* got <built-in"),
+        ({"callbacks": [1]}, r"callbacks: expected a list of functions .* got \[1\]"),
+        ({"seed": -1}, r"seed: expected a whole number from 0 to 2\*\*64 - 1, got -1"),
+        ({"seed": "0"}, r"seed: expected a whole number .* got '0'"),
+        ({"device": None}, r"device: expected 'auto', 'cpu' or 'cuda', got None"),
+        ({"device": "cuda:-1"}, r"device: expected 'auto', 'cpu' or 'cuda', got 'cuda:-1'"),
         ({"device": "nonsense"}, r"device: expected 'auto', 'cpu' or 'cuda', got 'nonsense'"),
         ({"device": "meta"}, r"device: expected 'auto', 'cpu' or 'cuda', got 'meta'"),
         ({"device": "cuda:99"}, r"device: expected one that exists, got 'cuda:99'"),
@@ -230,9 +240,38 @@ def test_an_unfitted_model_says_so(use):
         use(MetaCaDI())
 
 
-def test_adapting_on_no_graphs_is_refused():
-    with pytest.raises(ConfigError, match=r"num_graphs: expected at least 1, got 0"):
-        fitted().adapt(new_tasks(), num_graphs=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_graphs": 0}, r"num_graphs: expected at least 1, got 0"),
+        ({"num_graphs": 1.5}, r"num_graphs: expected a whole number, got 1.5"),
+        ({"num_graphs": True}, r"num_graphs: expected a whole number, got True"),
+        ({"seed": "a"}, r"seed: expected a whole number .* got 'a'"),
+        ({"seed": 2**64}, r"seed: expected a whole number .* got 18446744073709551616"),
+    ],
+)
+def test_bad_arguments_of_adapt_are_named_at_once(options, message):
+    with pytest.raises(ConfigError, match=message):
+        fitted().adapt(new_tasks(), **options)
+
+
+@pytest.mark.parametrize("tasks", [None, [np.ones((3, 3))], np.ones((3, 3)), "rows.csv"])
+@pytest.mark.parametrize("use", [tiny_estimator().fit, fitted().adapt])
+def test_what_is_no_dataset_is_refused_with_the_way_to_make_one(use, tasks):
+    message = r"tasks: expected a TaskDataset, got \w+. Use TaskDataset.from_arrays"
+    with pytest.raises(DataError, match=message):
+        use(tasks)
+
+
+def test_a_world_is_told_to_pass_its_tasks():
+    world = simulators.gp_anm(num_variables=3, num_tasks=2, num_samples=4, seed=0)
+    with pytest.raises(DataError, match=r"expected a TaskDataset, got World. Pass its .tasks"):
+        fitted().adapt(world)
+
+
+def test_the_seed_after_the_largest_is_zero():
+    both, first = fit(num_chains=2, seed=2**64 - 1), fit(seed=0)
+    assert states(both)[1] == states(first)[0]
 
 
 def test_collapsed_targets_are_warned_about():

@@ -8,7 +8,8 @@ import safetensors.torch
 import torch
 
 from pyro_metacadi import MetaCaDI
-from pyro_metacadi.errors import ModelFileError
+from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning, ModelFileError
+from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.models import GaussianNoise
 from tests.helpers import fitted, state, tiny_estimator, tiny_tasks
 
@@ -116,7 +117,22 @@ def without(*names):
     return edit
 
 
+def added_tensor(name):
+    def edit(folder):
+        path = folder / "tensors.safetensors"
+        tensors = safetensors.torch.load_file(path)
+        safetensors.torch.save_file({**tensors, name: torch.ones(1)}, path)
+
+    return edit
+
+
+def part(name, *, options=None):
+    return {"class": f"pyro_metacadi.{name}", "options": options or {}}
+
+
 NOISE = "components__noise"
+OBJECTIVE = "components__objective"
+LOSS = "chain0__history__loss"
 LOGITS = "chain0__guide__dag__edge_logits"
 ROWS = "data__num_rows"
 BAD_MODELS = {
@@ -125,12 +141,47 @@ BAD_MODELS = {
     "no components": (without("components"), r"a damaged one \('components'\)"),
     "a variable too many": (edited_header(variables=["a", "b", "c", "d"]), r"scaling.mean: expect"),
     "a variable twice": (edited_header(variables=["a", "a", "c"]), r"damaged one \(.*'a'"),
-    "variables a number": (edited_header(variables=3), r"a damaged one"),
+    "variables a number": (edited_header(variables=3), r"variables: expected .*, got 3"),
     "a task too few": (edited_header(tasks=["a", "b", "c"]), r"a damaged one \(tasks: expected 4"),
+    "tasks null": (edited_header(tasks=None), r"tasks: expected .*, got None"),
+    "tasks a string": (edited_header(tasks="abcd"), r"tasks: expected .*, got 'abcd'"),
+    "a seed below zero": (edited_header(seed=-1), r"seed: expected .*, got -1"),
+    "a seed too large": (edited_header(seed=2**64), r"seed: expected .*, got 18446744073709551616"),
+    "chains without end": (edited_header(num_chains=10**30), r"'chain1.model.* got None"),
+    "an exception for a noise": (
+        edited_header(**{NOISE: part("errors.DataError")}),
+        r"known noise",
+    ),
+    "no objective": (
+        edited_header(**{OBJECTIVE: part("models.noise.GaussianNoise")}),
+        r"objective: expected .* got .*GaussianNoise",
+    ),
+    "another part for an objective": (
+        edited_header(**{OBJECTIVE: part("inference.training.Training")}),
+        r"objective: expected a factory of MetaCaDIObjective parts, got .*Training",
+    ),
+    "an objective's unknown option": (
+        edited_header(
+            **{OBJECTIVE: part("inference.objective.PaperObjective", options={"bogus": 1})}
+        ),
+        r"objective: .*'bogus'",
+    ),
+    "a target prior below zero": (
+        edited_header(components__target_prior=-1),
+        r"target_prior: expected a probability between 0 and 1, got -1",
+    ),
+    "a target prior above one": (edited_header(components__target_prior=1.5), r"target_prior: exp"),
+    "a target prior in words": (
+        edited_header(components__target_prior="5"),
+        r"target_prior: .*'5'",
+    ),
     "no chains": (edited_header(num_chains=0), r"num_chains: expected .*, got 0"),
     "a chain too many": (edited_header(num_chains=2), r"'chain1.model.* got None"),
-    "chains a string": (edited_header(num_chains="1"), r"a damaged one"),
-    "seed a string": (edited_header(seed="0"), r"seed: expected .*, got 0"),
+    "chains a string": (
+        edited_header(num_chains="1"),
+        r"num_chains: expected a whole number, got '1'",
+    ),
+    "seed a string": (edited_header(seed="0"), r"seed: expected .*, got '0'"),
     "components a list": (edited_header(components=[]), r"damaged"),
     "components null": (edited_header(components=None), r"damaged"),
     "an unknown class": (
@@ -163,6 +214,23 @@ BAD_MODELS = {
         edited_tensors(**{LOGITS: torch.full((3, 3), torch.nan)}),
         r"edge_logits': expected finite numbers",
     ),
+    "a tensor of whole numbers": (
+        edited_tensors(**{LOGITS: torch.ones(3, 3, dtype=torch.int64)}),
+        r"edge_logits': expected torch.float32, got torch.int64",
+    ),
+    "complex scaling": (
+        edited_tensors(scaling__mean=torch.zeros(3, dtype=torch.complex64)),
+        r"scaling.mean: expected .* got torch.complex64",
+    ),
+    "a tensor too many": (added_tensor("extra"), r"tensor 'extra': expected .*, got \[1\]"),
+    "a chain's tensor too many": (added_tensor("chain1.model.x"), r"tensor 'chain1.model.x'"),
+    "a chain's part too many": (added_tensor("chain0.sampler.x"), r"tensor 'chain0.sampler.x'"),
+    "no history": (edited_tensors(**{LOSS: None}), r"history: expected"),
+    "a history with NaN": (
+        edited_tensors(**{LOSS: torch.full((4,), torch.nan)}),
+        r"history of loss: expected .* got 'NaN'",
+    ),
+    "a history of unequal length": (edited_tensors(**{LOSS: torch.ones(3)}), r"history: expected"),
     "no data": (edited_tensors(data__values=None), r"a damaged one \('data.values'\)"),
     "data with NaN": (edited_tensors(data__values=torch.full((40, 3), torch.nan).double()), r"NaN"),
     "data of one axis": (edited_tensors(data__values=torch.zeros(40).double()), r"damaged"),
@@ -175,7 +243,10 @@ BAD_MODELS = {
         r"data.num_rows: expected .* fits",
     ),
     "negative rows": (edited_tensors(**{ROWS: torch.tensor([50, -29, 12, 7])}), r"data.num_rows"),
-    "rows not whole": (edited_tensors(**{ROWS: torch.tensor([12.5, 8.5, 12, 7])}), r"damaged"),
+    "rows not whole": (
+        edited_tensors(**{ROWS: torch.tensor([12.5, 8.5, 12, 7])}),
+        r"data.num_rows",
+    ),
     "scale zero": (
         edited_tensors(scaling__scale=torch.tensor([1.0, 0.0, 1.0]).double()),
         r"scaling.scale: expected .* fits",
@@ -194,6 +265,40 @@ def test_a_damaged_model_is_one_clear_error(folder, case):
     with pytest.raises(ModelFileError, match=message) as caught:
         MetaCaDI.load(folder)
     assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"bogus": 1}, r"components: expected some of objective, .* got 'bogus'"),
+        ({"training": 1}, r"components: expected some of .* got 'training'"),
+        ({"objective": "lasso"}, r"objective: expected one of 'paper', 'elbo'"),
+        ({"noise": 5}, r"noise: expected a class or a functools.partial of one, got 5"),
+    ],
+)
+def test_parts_that_no_model_has_are_refused_when_loading(folder, parts, message):
+    with pytest.raises(ConfigError, match=message):
+        MetaCaDI.load(folder, **parts)
+
+
+def test_short_forms_of_parts_are_resolved_when_loading(folder):
+    model = MetaCaDI.load(folder, objective="elbo", noise=None)
+    assert model.components.objective is ELBOObjective
+    assert model.components.noise is GaussianNoise
+
+
+def test_extreme_scaling_gives_finite_probabilities_and_a_warning(folder):
+    edited_tensors(scaling__mean=torch.full((3,), 1e300, dtype=torch.float64))(folder)
+    with pytest.warns(MetaCaDIWarning, match=r"rows: expected values within 1e\+06 standard dev"):
+        assert np.isfinite(MetaCaDI.load(folder).posterior.target_probs).all()
+
+
+def test_weights_that_give_no_probabilities_are_an_error(folder):
+    name = "chain0__guide__predictor__embed__0__weight"
+    edited_tensors(**{name: torch.full((8, 27), -3e38)})(folder)
+    with pytest.raises(MetaCaDIError, match=r"finite probabilities, got NaN at task 'task1'"):
+        _ = MetaCaDI.load(folder).posterior.target_probs
 
 
 def test_a_missing_folder_is_one_clear_error(tmp_path):

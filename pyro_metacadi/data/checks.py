@@ -1,21 +1,69 @@
-"""What is allowed but likely to mislead: warnings that `fit` gives about its data."""
+"""What `fit` and `adapt` ask of their data, and what they warn of."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from pyro_metacadi.data.names import listed
+from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import MetaCaDIWarning
+from pyro_metacadi.errors import DataError, MetaCaDIWarning
 
-__all__ = ["warn_about"]
+__all__ = ["check_tasks", "warn_about", "within_reach"]
+
+REACH = 1e6
+"""Standard deviations from the training data at which float32 arithmetic is still safe."""
+
+
+def check_tasks(tasks: Any) -> TaskDataset:
+    """Return `tasks` if they are a dataset.
+
+    Raises:
+        DataError: They are something else; says how to make a dataset of it.
+    """
+    if isinstance(tasks, TaskDataset):
+        return tasks
+    fix = "Use TaskDataset.from_arrays, .from_dataframe or .from_csv."
+    if isinstance(getattr(tasks, "tasks", None), TaskDataset):
+        fix = "Pass its .tasks."
+    raise DataError(f"tasks: expected a TaskDataset, got {type(tasks).__name__}. {fix}")
+
+
+def within_reach(
+    standardised: Sequence[Float[np.ndarray, "_ variable"]], tasks: TaskDataset
+) -> list[Float[np.ndarray, "_ variable"]]:
+    """Cut values to 10^6 standard deviations from the training data, beyond which sums overflow.
+
+    Args:
+        standardised: Rows of each task, in the units of the model.
+        tasks: The same tasks, for their names.
+
+    Warns:
+        MetaCaDIWarning: A value was cut; names at most five tasks and columns.
+    """
+    places = [
+        f"task {task!r}, column {tasks.variables[column]!r}"
+        for task, rows in zip(tasks.tasks, standardised, strict=True)
+        for column in np.flatnonzero(np.abs(rows).max(axis=0) > REACH)
+    ]
+    if places:
+        warnings.warn(
+            f"rows: expected values within {REACH:g} standard deviations of the training data, got "
+            f"others at {listed(places, separator='; ')}. They were cut: check the units.",
+            MetaCaDIWarning,
+            stacklevel=4,  # the line that called `adapt`
+        )
+    return [np.clip(rows, -REACH, REACH) for rows in standardised]
 
 
 def warn_about(tasks: TaskDataset) -> None:
     """Warn once for each way in which these tasks cannot tell what is asked of them.
 
-    These are a variable constant over all tasks (within one task it is an ordinary knock-out),
-    tasks of one row, a single task and a single variable.
+    These are a variable constant over all tasks, up to rounding (within one task it is an ordinary
+    knock-out), tasks of one row, a single task and a single variable.
 
     Args:
         tasks: The training tasks.
@@ -23,7 +71,8 @@ def warn_about(tasks: TaskDataset) -> None:
     Warns:
         MetaCaDIWarning: Names at most five variables or tasks of each kind.
     """
-    constant = tasks.values.min(axis=0) == tasks.values.max(axis=0)
+    mean, deviation = moments(tasks.values)
+    constant = deviation <= rounding(mean)
     names = [repr(name) for name, same in zip(tasks.variables, constant, strict=True) if same]
     short = [repr(tasks.tasks[position]) for position in np.flatnonzero(tasks.num_rows == 1)]
     messages = []

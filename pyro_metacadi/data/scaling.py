@@ -9,7 +9,10 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
 
-__all__ = ["Standardizer", "moments"]
+__all__ = ["Standardizer", "moments", "rounding"]
+
+ULPS = 4
+"""Deviations of up to so many units in the last place of the mean are rounding."""
 
 
 def moments(
@@ -31,14 +34,24 @@ def moments(
     return mean, np.where(constant, 0.0, reach * unit.std(axis=0))
 
 
+def rounding(mean: Float[np.ndarray, " variable"]) -> Float[np.ndarray, " variable"]:
+    """Return the standard deviation up to which a column of this mean counts as constant.
+
+    A column that should be constant may differ by rounding (0.3 and 0.1 + 0.2), which must not be
+    blown up to a deviation of 1.
+    """
+    spacing = np.finfo(np.float64)
+    return np.maximum(ULPS * spacing.eps * np.abs(mean), spacing.smallest_normal)
+
+
 @dataclass(frozen=True, eq=False)
 class Standardizer:
     """An affine map of each variable to mean 0 and standard deviation 1 over the training rows.
 
     Attributes:
         mean: In the user's units, shape [variable].
-        scale: Population standard deviation in the user's units, shape [variable]; 1 for a variable
-            that is constant over all tasks.
+        scale: Population standard deviation in the user's units, shape [variable]; for a variable
+            that is constant over all tasks, 1, or its rounding error where that is larger.
         variables: Their names, in order.
     """
 
@@ -50,10 +63,14 @@ class Standardizer:
     def fit(cls, tasks: TaskDataset) -> "Standardizer":
         """Measure mean and scale over all tasks, in which each row counts once."""
         mean, deviation = moments(tasks.values)
-        return cls(mean, np.where(deviation == 0, 1.0, deviation), tasks.variables)
+        negligible = rounding(mean)
+        scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
+        return cls(mean, scale, tasks.variables)
 
     def transform(self, tasks: TaskDataset) -> list[Array]:
         """Return each task's rows standardised: float64 arrays of shape [rows, variable].
+
+        A row too far from the training data for a float64 becomes infinite.
 
         Args:
             tasks: Over the same variables; columns in another order are reordered by name.
@@ -61,7 +78,10 @@ class Standardizer:
         Raises:
             DataError: A variable is missing or unknown.
         """
-        return [(rows - self.mean) / self.scale for rows in tasks.align(self.variables).arrays]
+        arrays = tasks.align(self.variables).arrays
+        with np.errstate(over="ignore"):
+            # Halved, because the difference of two floats may be larger than the largest float.
+            return [(rows / 2 - self.mean / 2) / self.scale * 2 for rows in arrays]
 
     def inverse(
         self, array: Float[np.ndarray, "*batch columns"]

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 import xarray as xr
 
+from pyro_metacadi.checks import check_count, check_seed, check_threshold
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
 from pyro_metacadi.inference.draws import (
     Chain,
@@ -53,9 +54,12 @@ class Posterior:
         chains: Independently fitted models; all count alike.
         tasks: The tasks, in the user's units.
         standardised: Their rows in the units of the model, one array ``[rows, variable]`` each.
-        num_graphs: Graphs per chain that target probabilities average over.
+        num_graphs: Graphs per chain that target probabilities average over; default 32.
         seed: Of these graphs.
         attrs: Written into `to_inference_data`.
+
+    Raises:
+        ConfigError: `num_graphs` or `seed` is no such number.
     """
 
     def __init__(
@@ -69,8 +73,9 @@ class Posterior:
         attrs: Mapping[str, str | float] | None = None,
     ) -> None:
         self.tasks = tasks
-        self._chains, self._seed, self._attrs = chains, seed, dict(attrs or {})
-        self._num_graphs = num_graphs or NUM_GRAPHS
+        self._chains, self._seed, self._attrs = chains, check_seed(seed), dict(attrs or {})
+        num_graphs = NUM_GRAPHS if num_graphs is None else num_graphs
+        self._num_graphs = check_count("num_graphs", num_graphs)
         self._batch = TaskBatch.from_arrays(standardised, device=chains[0].device)
 
     def __repr__(self) -> str:
@@ -173,9 +178,13 @@ class Posterior:
 
         Above 1/2 every edge follows the most probable order, so the graph is acyclic for one
         chain; at lower thresholds, or averaged over chains, it may have cycles.
+
+        Raises:
+            ConfigError: `threshold` is not above 0 and at most 1.
         """
         import networkx as nx
 
+        check_threshold(threshold)
         graph = nx.DiGraph()
         graph.add_nodes_from(self.tasks.variables)
         for i, j in np.argwhere(self.edge_probs.values >= threshold):
@@ -194,11 +203,16 @@ class Posterior:
             target_probability(chain, self._batch, graphs)
             for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
         ]
+        finite = np.isfinite(probs).all(axis=(0, 2))
+        if not finite.all():
+            raise MetaCaDIError(
+                f"targets: expected finite probabilities, got NaN at task "
+                f"{self.tasks.tasks[finite.argmin()]!r}. Fit the model again: it is damaged."
+            )
         return self._array("target_prob", np.stack(probs))
 
     def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, GraphDraws]]:
-        if num_draws < 1:
-            raise ConfigError(f"num_draws: expected at least 1, got {num_draws}. Try 1000.")
+        num_draws = check_count("num_draws", num_draws)
         return [
             (chain, draw_graphs(chain, num_draws, seed=stream_seed(seed, index)))
             for index, chain in enumerate(self._chains)

@@ -6,6 +6,7 @@ model or the new one, never half of one.
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ def write_model(
     Raises:
         ModelFileError: The folder holds something that is not a saved model, or cannot be written.
     """
-    target = Path(folder)
-    _check_replaceable(target)
+    target = _as_path(folder)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"schema": SCHEMA, **header}, indent=2, allow_nan=False)
     try:
+        _check_replaceable(target)
         with staged_folder(target) as fresh:
             safetensors.torch.save_file(contiguous, fresh / TENSORS)
             (fresh / HEADER).write_text(text + "\n", encoding="utf-8")
@@ -49,15 +50,43 @@ def write_model(
 
 def _check_replaceable(target: Path) -> None:
     """Refuse a destination whose replacement would delete anything but an older model."""
-    if target.is_dir():
-        foreign = sorted({path.name for path in target.iterdir()} - {HEADER, TENSORS})
-    else:
-        foreign = [target.name] if target.exists() else []
+    if not target.exists():
+        return
+    if target == Path.cwd():
+        # Folders are replaced as a whole: the process would be left in a deleted one.
+        raise ModelFileError(
+            f"folder '{target}': expected another than the current one. Choose a folder inside it."
+        )
+    found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
+    foreign = sorted(found - ({HEADER, TENSORS} if _is_model(target) else set()))
     if foreign:
         raise ModelFileError(
             f"folder '{target}': expected a new or empty folder, or a saved model to replace, got "
             f"the file '{foreign[0]}'. Choose another folder."
         )
+
+
+def _is_model(folder: Path) -> bool:
+    if not all((folder / name).is_file() for name in (HEADER, TENSORS)):
+        return False
+    try:
+        _read_header(folder / HEADER)
+    except ModelFileError:
+        return False
+    return True
+
+
+def _as_path(folder: Any) -> Path:
+    """The folder without dots and links, so that it and no link to it is replaced."""
+    try:
+        path = Path(folder).resolve()
+        path.exists()  # raises on names that no file can have
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"folder: expected the path of a folder, got {reprlib.repr(folder)} "
+            f"({str(error)[:80]}). Pass another, as a string or a pathlib.Path."
+        ) from error
+    return path
 
 
 def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -66,13 +95,19 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     Raises:
         ModelFileError: A file is missing, truncated, not what it says, or of another schema.
     """
-    path = Path(folder)
-    for name in (HEADER, TENSORS):
-        if not (path / name).is_file():
-            raise ModelFileError(
-                f"model '{path}': expected a folder with {HEADER} and {TENSORS}, found no {name}. "
-                f"Pass a folder written by MetaCaDI.save."
-            )
+    path = _as_path(folder)
+    try:
+        missing = [name for name in (HEADER, TENSORS) if not (path / name).is_file()]
+    except OSError as error:
+        raise ModelFileError(
+            f"model '{path}': expected a folder that can be read, got '{error}'. Check its "
+            f"permissions."
+        ) from error
+    if missing:
+        raise ModelFileError(
+            f"model '{path}': expected a folder with {HEADER} and {TENSORS}, found no "
+            f"{missing[0]}. Pass a folder written by MetaCaDI.save."
+        )
     header = _read_header(path / HEADER)
     try:
         tensors = safetensors.torch.load_file(path / TENSORS)
@@ -87,7 +122,7 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
 def _read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ModelFileError(
             f"file '{path}': expected JSON, got {error}. Save or copy the model again."
         ) from error
@@ -104,8 +139,8 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str
     """Load the state of `module` from the tensors whose names start with `prefix`.
 
     Raises:
-        ModelFileError: A tensor is missing, unknown, not finite or has another shape; nothing is
-            loaded then.
+        ModelFileError: A tensor is missing, unknown, not finite or has another shape or dtype;
+            nothing is loaded then.
     """
     stored = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     expected = module.state_dict()
@@ -116,6 +151,11 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str
             raise ModelFileError(
                 f"tensor '{prefix}{name}': expected shape {wanted}, got {found}. The folder's "
                 f"files belong to different models: save or copy the model again."
+            )
+        if stored[name].dtype != expected[name].dtype:
+            raise ModelFileError(
+                f"tensor '{prefix}{name}': expected {expected[name].dtype}, got "
+                f"{stored[name].dtype}. Save or copy the model again."
             )
         if not torch.isfinite(stored[name]).all():
             raise ModelFileError(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from pyro_metacadi.checks import check_seed
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
@@ -72,15 +73,9 @@ def stream_seed(seed: int, *keys: int | str) -> int:
     Raises:
         ConfigError: `seed` is not a whole number from 0 to 2**64 - 1.
     """
-    _check_seed(seed)
+    check_seed(seed)
     digest = hashlib.sha256(repr((int(seed), *keys)).encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-def _check_seed(seed: int) -> None:
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed < 2**64:
-        raise ConfigError(f"seed: expected a whole number from 0 to 2**64 - 1, got {seed!r}.")
 
 
 @contextmanager
@@ -90,7 +85,7 @@ def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     Inside, Pyro's param store is neither read nor written; the caller's random state and Pyro
     settings are what they were once the block ends.
     """
-    _check_seed(seed)
+    check_seed(seed)
     devices = [device] if torch.device(device).type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -143,7 +138,10 @@ def train(
         for step in bar:
             optimiser.zero_grad(set_to_none=True)
             rows = batch.split(options.support_size, query_size=options.query_size)
-            loss = _loss(loss_module, rows, step=step)
+            # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
+            # with a component, and divergence is looked for below.
+            with pyro.validation_enabled(step == 0):
+                loss = loss_module(rows)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, options.max_norm)
             optimiser.step()
@@ -169,20 +167,6 @@ def _parameter_groups(
         {"params": rest, "lr": options.learning_rate},
         {"params": graph, "lr": options.graph_learning_rate},
     ]
-
-
-def _loss(loss_module: nn.Module, batch: TaskBatch, *, step: int) -> Tensor:
-    try:
-        return loss_module(batch)
-    except ValueError as error:
-        # Pyro checks the parameters of every law, so this is how divergence shows first; an error
-        # in a component shows at the first step, and is its author's to read.
-        if step == 0 or isinstance(error, MetaCaDIError):
-            raise
-        raise MetaCaDIError(
-            f"training: expected finite parameters, got an invalid distribution at step {step}. "
-            f"Lower the learning rates, or look for extreme values in the data."
-        ) from error
 
 
 def _check_finite(step: int, terms: dict[str, Tensor]) -> None:

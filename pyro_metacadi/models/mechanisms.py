@@ -60,9 +60,9 @@ class VariableMLP(nn.Module):
             Features with the variable leading, as the batched products of the next layer want it.
         """
         masked = adjacency.transpose(-1, -2).unsqueeze(-1) * self.weights[0]
-        hidden = x @ masked + self.biases[0].unsqueeze(-2)
+        hidden = (x @ masked).add_(self.biases[0].unsqueeze(-2))
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            hidden = functional.silu(hidden) @ weight + bias.unsqueeze(-2)
+            hidden = (functional.silu(hidden) @ weight).add_(bias.unsqueeze(-2))
         return functional.silu(hidden)
 
 
@@ -136,4 +136,6 @@ class Mechanisms(PyroModule):
         readout: Float[Tensor, "*draw task variable feature"],
     ) -> Float[Tensor, "*draw task sample variable"]:
         r"""Interventional prediction :math:`w_i^\top h` of every variable."""
-        return (features @ readout.unsqueeze(-1)).squeeze(-1).transpose(-1, -2)
+        # With the variable leading, as in memory, nothing is copied.
+        by_variable = features.transpose(-4, -3) @ readout.transpose(-3, -2).unsqueeze(-1)
+        return by_variable.squeeze(-1).movedim(-3, -1)

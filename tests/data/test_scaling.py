@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pyro_metacadi import TaskDataset
 from pyro_metacadi.data import Standardizer
-from pyro_metacadi.data.scaling import moments
+from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.errors import DataError
 from tests.data.examples import datasets, example
 
@@ -13,9 +13,11 @@ from tests.data.examples import datasets, example
 @given(datasets())
 def test_each_row_counts_once_over_all_tasks(data):
     rows = np.concatenate(Standardizer.fit(data).transform(data))
-    constant = data.values.min(axis=0) == data.values.max(axis=0)
+    mean, deviation = moments(data.values)
+    constant = deviation <= rounding(mean)
     np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(rows.std(axis=0), np.where(constant, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(rows.std(axis=0)[~constant], 1, atol=1e-6)
+    assert (rows.std(axis=0)[constant] <= 1).all()
 
 
 @given(datasets())
@@ -53,6 +55,29 @@ def test_a_variable_constant_over_all_tasks_keeps_scale_one():
     scaler = Standardizer.fit(data)
     assert scaler.scale.tolist() == [1.0]
     assert all((rows == 0).all() for rows in scaler.transform(data))
+
+
+@pytest.mark.parametrize(
+    ("value", "scale"), [(0.3, 1.0), (3e-9, 1.0), (-3e20, 3e5), (3e300, 3e285)]
+)
+def test_a_variable_constant_up_to_rounding_is_not_blown_up(value, scale):
+    column = np.array([value, np.nextafter(value, np.inf), np.nextafter(value, -np.inf)])
+    scaler = Standardizer.fit(TaskDataset.from_arrays([column[:, None]]))
+    np.testing.assert_allclose(scaler.scale, scale, rtol=0.2)
+
+
+def test_any_finite_rows_are_standardised():
+    extreme = np.array([[1.7e308, -1.7e308, 5e-324]] + [[-1.7e308, 1.7e308, 0.0]] * 4)
+    scaler = Standardizer.fit(TaskDataset.from_arrays([extreme]))
+    (rows,) = scaler.transform(TaskDataset.from_arrays([extreme]))
+    np.testing.assert_allclose(rows[:, :2].std(axis=0), 1)
+    assert np.isfinite(rows).all()
+
+
+def test_what_no_float_can_hold_is_infinite_without_a_warning():
+    scaler = Standardizer.fit(TaskDataset.from_arrays([np.array([[0.0], [1e-300]])]))
+    (rows,) = scaler.transform(TaskDataset.from_arrays([[[1e300], [-1e300]]]))
+    assert rows.ravel().tolist() == [np.inf, -np.inf]
 
 
 def test_columns_in_another_order_are_matched_by_name():

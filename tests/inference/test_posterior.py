@@ -136,6 +136,21 @@ def test_a_number_of_draws_below_one_is_named(method, num_draws):
         getattr(posterior(), method)(num_draws=num_draws)
 
 
+@pytest.mark.parametrize(
+    "method", ["sample", "sample_graphs", "log_likelihood", "to_inference_data"]
+)
+@pytest.mark.parametrize("num_draws", [1.5, "2", float("nan"), True, None])
+def test_a_number_of_draws_that_is_not_whole_is_named(method, num_draws):
+    with pytest.raises(ConfigError, match=r"num_draws: expected a whole number, got"):
+        getattr(posterior(), method)(num_draws=num_draws)
+
+
+@pytest.mark.parametrize("threshold", [-1, 0, 2, float("nan"), "0.5", None, torch.tensor(0.5)])
+def test_a_threshold_that_no_probability_can_have_is_named(threshold):
+    with pytest.raises(ConfigError, match=r"threshold: expected a number above 0 and at most 1"):
+        posterior().to_networkx(threshold)
+
+
 @CHAINS
 def test_inference_data_has_the_documented_groups_shapes_and_dtypes(num_chains):
     result, size = posterior(num_chains), (num_chains, 6)

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -61,6 +62,84 @@ def test_a_folder_with_other_files_is_refused_and_kept(tmp_path, model_inside):
     with pytest.raises(ModelFileError, match=r"a saved model to replace, got the file 'thesis.tex"):
         write_model(target, HEADER, TENSORS)
     assert contents(target) == before
+
+
+def foreign_header(target):
+    (target / "model.json").write_text('{"somebody": "else"}')
+
+
+def foreign_pair(target):
+    foreign_header(target)
+    (target / "tensors.safetensors").write_text("theirs")
+
+
+def only_tensors(target):
+    (target / "tensors.safetensors").write_text("theirs")
+
+
+def folder_for_a_header(target):
+    (target / "model.json").mkdir()
+    (target / "tensors.safetensors").write_text("theirs")
+
+
+def folder_for_tensors(target):
+    (target / "model.json").write_text(json.dumps({"schema": SCHEMA}))
+    (target / "tensors.safetensors").mkdir()
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [foreign_header, foreign_pair, only_tensors, folder_for_a_header, folder_for_tensors],
+)
+def test_files_of_the_same_names_that_are_no_model_are_refused_and_kept(tmp_path, fill):
+    target = tmp_path / "model"
+    target.mkdir()
+    fill(target)
+    before = sorted(path.name for path in target.iterdir())
+    with pytest.raises(ModelFileError, match=r"a saved model to replace, got the file"):
+        write_model(target, HEADER, TENSORS)
+    assert sorted(path.name for path in target.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", [None, 5, ["a"], b"model", "a\0b", "x" * 5000])
+@pytest.mark.parametrize("use", [read_model, lambda path: write_model(path, HEADER, TENSORS)])
+def test_what_is_no_path_is_refused_briefly(use, path):
+    with pytest.raises(ModelFileError, match=r"folder: expected the path of a folder") as caught:
+        use(path)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_folder_without_permission_is_one_clear_error(folder, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", refuse)
+        with pytest.raises(ModelFileError, match=r"a folder that can be read, got .*denied"):
+            read_model(folder)
+        with pytest.raises(ModelFileError, match=r"a place to write to, got .*denied"):
+            write_model(folder, HEADER, TENSORS)
+
+
+def test_the_current_folder_is_refused_and_one_in_it_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelFileError, match=r"expected another than the current one"):
+        write_model(".", HEADER, TENSORS)
+    write_model("./model", HEADER, TENSORS)
+    assert read_model("model")[0]["seed"] == 3
+
+
+def test_links_are_kept_and_what_they_point_to_is_written(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("model")
+    for seed in (4, 5):
+        write_model(link, {"seed": seed}, TENSORS)
+        assert read_model(tmp_path / "model")[0]["seed"] == seed
+    assert link.is_symlink()
+    link.unlink()
+    link.symlink_to("link")
+    with pytest.raises(ModelFileError, match=r"folder: expected the path of a folder"):
+        write_model(link, HEADER, TENSORS)
 
 
 def test_a_file_in_the_way_is_refused_and_kept(tmp_path):
@@ -131,6 +210,10 @@ BAD_FOLDERS = {
     "no header": (lambda f: (f / "model.json").unlink(), r"found no model.json"),
     "no tensors": (lambda f: (f / "tensors.safetensors").unlink(), r"found no tensors.safetens"),
     "truncated header": (lambda f: truncate(f, "model.json", keep=20), r"expected JSON, got"),
+    "header without end": (
+        lambda f: (f / "model.json").write_text("[" * 100_000),
+        r"expected JSON, got .*recursion",
+    ),
     "empty header": (lambda f: truncate(f, "model.json", keep=0), r"expected JSON, got"),
     "binary header": (lambda f: (f / "model.json").write_bytes(b"\xff\x00"), r"expected JSON"),
     "header a list": (lambda f: (f / "model.json").write_text("[1]"), r"schema version 1, got N"),
@@ -181,6 +264,8 @@ def test_a_module_is_filled_from_the_tensors_under_its_prefix():
         ({"m.weight": torch.ones(2, 4)}, r"'m.weight': expected shape \[2, 3\], got \[2, 4\]"),
         ({"m.bias": None}, r"'m.bias': expected shape \[2\], got None"),
         ({"m.extra": torch.ones(1)}, r"'m.extra': expected shape None, got \[1\]"),
+        ({"m.bias": torch.ones(2).double()}, r"expected torch.float32, got torch.float64"),
+        ({"m.bias": torch.tensor([True, False])}, r"expected torch.float32, got torch.bool"),
         ({"m.bias": torch.tensor([0.0, torch.nan])}, r"'m.bias': expected finite numbers, got NaN"),
         ({"m.bias": torch.tensor([0.0, torch.inf])}, r"'m.bias': expected finite numbers, got NaN"),
     ],
