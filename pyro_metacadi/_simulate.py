@@ -41,9 +41,11 @@ example:
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    """Read a whole number from 1 to a thousand million, for argparse."""
+    if not text.isdecimal() or len(text) > 10 or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 1 to 10^9, got {text!r:.40}"
+        )
     return int(text)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyro_metacadi import __version__
-from pyro_metacadi._output import check_output, read_record, staged_output
+from pyro_metacadi._output import Output, read_record, write_posterior
 from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 
@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = _parser().parse_args(argv)
             args.run(args)
     except (MetaCaDIError, OSError) as error:
-        print(f"metacadi: error: {_one_line(error)}", file=sys.stderr)
+        told = _system_error(error) if isinstance(error, OSError) else error
+        print(f"metacadi: error: {_one_line(told)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nmetacadi: interrupted; nothing was written", file=sys.stderr)
@@ -69,18 +70,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    check_output(args.out, overwrite=args.overwrite)
+    output = _output(args)
+    output.check()
     from pyro_metacadi.demo import run_demo
 
-    with staged_output(args.out, record=_record(args)) as folder:
+    with output.staged() as folder:
         run_demo(folder, num_steps=args.steps, seed=args.seed, progress=not args.quiet)
     print(f"Tables, pictures and the posterior are in {args.out}")
 
 
 def _simulate(args: argparse.Namespace) -> None:
-    check_output(args.out, overwrite=args.overwrite)
+    output = _output(args)
+    output.check()
     world = simulated_world(args)
-    with staged_output(args.out, record=_record(args)) as folder:
+    with output.staged() as folder:
         world.save(folder)
     size = f"{len(world.tasks)} tasks of {len(world.tasks.variables)} variables"
     print(
@@ -90,14 +93,15 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    check_output(args.out, overwrite=args.overwrite)
+    output = _output(args, inputs=(args.data,))
+    output.check()
     from pyro_metacadi import MetaCaDI
 
     tasks = _read(args.data, task=args.task, log_scale=args.log_scale)
     model = MetaCaDI().fit(
         tasks, num_steps=args.steps, seed=args.seed, device=args.device, progress=not args.quiet
     )
-    with staged_output(args.out, record=_record(args)) as folder:
+    with output.staged() as folder:
         model.save(folder)
     print(
         f"The model of {len(tasks)} tasks and {len(tasks.variables)} variables is in {args.out}\n"
@@ -106,20 +110,21 @@ def _fit(args: argparse.Namespace) -> None:
 
 
 def _adapt(args: argparse.Namespace) -> None:
-    out = args.out or Path(f"{args.data.name.split('.')[0]}-targets")
-    check_output(out, overwrite=args.overwrite)
+    args.out = args.out or Path(f"{args.data.name.split('.')[0]}-targets")
+    output = _output(args, inputs=(args.model, args.data))
+    output.check()
     from pyro_metacadi import MetaCaDI
 
     log_scale = read_record(args.model).get("log_scale", False)
     tasks = _read(args.data, task=args.task, log_scale=log_scale)
     posterior = MetaCaDI.load(args.model, device=args.device).adapt(tasks, seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
-    with staged_output(out, record=_record(args)) as folder:
+    with output.staged() as folder:
         ranked.to_csv(folder / "target_probs.csv", index=False)
-        posterior.to_inference_data().to_netcdf(str(folder / "posterior.nc"))
+        write_posterior(posterior, folder / "posterior.nc")
     best = ranked.loc[ranked["rank"] <= args.top, ["task", "rank", "variable", "probability"]]
     print(best.to_string(index=False, formatters={"probability": "{:.3f}".format}))
-    print(f"All probabilities and the posterior are in {out}")
+    print(f"All probabilities and the posterior are in {args.out}")
 
 
 def _read(path: Path, *, task: str, log_scale: bool) -> "TaskDataset":
@@ -141,10 +146,10 @@ def _read(path: Path, *, task: str, log_scale: bool) -> "TaskDataset":
     return TaskDataset.from_arrays(logs, variables=tasks.variables, tasks=tasks.tasks)
 
 
-def _record(args: argparse.Namespace) -> dict[str, Any]:
+def _output(args: argparse.Namespace, *, inputs: tuple[Path, ...] = ()) -> Output:
     options = {name: value for name, value in vars(args).items() if name != "run"}
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
-    return {"version": __version__, **plain}
+    return Output(args.out, {"version": __version__, **plain}, inputs, args.overwrite)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -177,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     adapt = commands.add_parser(
         "adapt", help="find what new experiments hit", description=ADAPT, **style
     )
-    adapt.add_argument("model", type=Path, help="folder that `metacadi fit` wrote")
+    adapt.add_argument("model", type=_path, help="folder that `metacadi fit` wrote")
     _add_data(adapt)
     adapt.add_argument("--top", type=positive, default=3, help="variables to print; default: 3")
     worlds = [(simulator, _simulate) for simulator in add_simulators(simulate)]
@@ -189,8 +194,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
+    return Path(text)
+
+
 def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, help="table of experiments: .csv, .tsv (.gz), .parquet")
+    command.add_argument(
+        "data", type=_path, help="table of experiments: .csv, .tsv (.gz), .parquet"
+    )
     command.add_argument("--task", required=True, help="column that names the experiment")
 
 
@@ -201,7 +214,7 @@ def _add_fitting(command: argparse.ArgumentParser) -> None:
 
 def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
     default = "" if required else "; default: the data's name + '-targets'"
-    command.add_argument("--out", type=Path, required=required, help=f"folder to write{default}")
+    command.add_argument("--out", type=_path, required=required, help=f"folder to write{default}")
     command.add_argument(
         "--overwrite", action="store_true", help="replace the folder of an earlier run"
     )
@@ -210,6 +223,14 @@ def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"metacadi: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _system_error(error: OSError) -> str:
+    place = f"file '{error.filename}'" if error.filename else "system"
+    return (
+        f"{place}: expected one that can be read and written, got {error.strerror or error}. "
+        "Choose another place or name, or free some space."
+    )
 
 
 def _one_line(message: object) -> str:

@@ -192,10 +192,11 @@ def _write(findings: Findings, out: Path) -> None:
     import xarray as xr
 
     from pyro_metacadi import plots
+    from pyro_metacadi._output import write_posterior
 
     out.mkdir(parents=True, exist_ok=True)
     posterior, sachs = findings.posterior, findings.sachs
-    posterior.to_inference_data().to_netcdf(str(out / "posterior.nc"))
+    write_posterior(posterior, out / "posterior.nc")
     edges = posterior.edge_probs.to_series().rename("probability").sort_values(ascending=False)
     edges[edges.index.get_level_values(0) != edges.index.get_level_values(1)].to_csv(
         out / "edge_probs.csv"

@@ -2,18 +2,27 @@
 
 `evaluate` scores a posterior; the functions behind it take plain arrays, so that a baseline's
 output is scored by the same code. Distances count errors (lower is better) and mean little without
-the empty graph's, which `evaluate` reports beside them. A score that is not defined on its input is
-NaN with an `UndefinedMetricWarning`, never 0.
+the empty graph's, which `evaluate` reports beside them. Where both sides carry names (a DataArray,
+a DataFrame) rows and columns are matched by name, otherwise by position. A score that is not
+defined on its input is NaN with an `UndefinedMetricWarning`, never 0.
 """
 
 import warnings
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyro_metacadi.errors import DataError, GraphError, UndefinedMetricWarning
+from pyro_metacadi._arrays import axis_labels, in_order
+from pyro_metacadi._truth import (
+    EDGE,
+    HIT,
+    distinct_graphs,
+    matching_scores,
+    true_graph,
+    true_targets,
+)
+from pyro_metacadi.errors import DataError, UndefinedMetricWarning
 from pyro_metacadi.typing import Array
 
 __all__ = ["edge_scores", "evaluate", "expected_shd", "expected_sid", "target_scores"]
@@ -43,11 +52,11 @@ def evaluate(
         GraphError: `adjacency` is not a DAG over the posterior's variables.
         DataError: `intervention_targets` or the posterior's arrays do not fit.
     """
-    edge_probs = posterior.edge_probs.transpose("parent", "child")
-    target_probs = posterior.target_probs.transpose("task", "variable").values
-    names = [str(name) for name in edge_probs["parent"].values]
-    truth = _true_graph(adjacency, names=names)
-    targets = _true_targets(intervention_targets, shape=target_probs.shape)
+    _check_posterior(posterior)
+    edge_probs, target_probs = posterior.edge_probs, posterior.target_probs
+    names, _ = axis_labels(edge_probs, dims=EDGE)
+    truth = true_graph(adjacency, names=names, size=edge_probs.sizes["parent"])
+    ranked = edge_scores(edge_probs, truth) | target_scores(target_probs, intervention_targets)
     if hasattr(posterior, "sample_graphs"):
         draws = posterior.sample_graphs(1000, seed=0)
     else:
@@ -57,8 +66,7 @@ def evaluate(
         "e_shd": expected_shd(draws, truth),
         "e_sid": expected_sid(draws, truth),
         "empty_shd": float(truth.sum()),
-        **edge_scores(edge_probs.values, truth),
-        **target_scores(target_probs, targets),
+        **ranked,
     }
 
 
@@ -76,7 +84,7 @@ def expected_shd(draws: ArrayLike, adjacency: ArrayLike) -> float:
     Raises:
         GraphError: A graph is not square, not 0/1, not of the truth's size or has a cycle.
     """
-    return _expected_distance(draws, _true_graph(adjacency), distance="shd")
+    return _expected_distance(draws, true_graph(adjacency), distance="shd")
 
 
 def expected_sid(draws: ArrayLike, adjacency: ArrayLike) -> float:
@@ -96,7 +104,7 @@ def expected_sid(draws: ArrayLike, adjacency: ArrayLike) -> float:
     Source:
         Peters and Buehlmann, Structural intervention distance, Neural Computation 27 (2015).
     """
-    truth = _true_graph(adjacency)
+    truth = true_graph(adjacency)
     if len(truth) < 2:
         return _undefined("e_sid", needs="two variables", got="one")
     return _expected_distance(draws, truth, distance="sid")
@@ -118,9 +126,12 @@ def edge_scores(edge_probs: ArrayLike, adjacency: ArrayLike) -> dict[str, float]
         GraphError: `adjacency` is not a directed acyclic graph.
         DataError: `edge_probs` has another shape or an entry that is not finite.
     """
-    truth = _true_graph(adjacency)
+    names, _ = axis_labels(edge_probs, dims=EDGE)
+    labels = names, names
+    scores = in_order(edge_probs, what="edge_probs", dims=EDGE, labels=labels, error=DataError)
+    truth = true_graph(adjacency, names=names)
     off_diagonal = ~np.eye(len(truth), dtype=bool)
-    scores = _matching_scores(edge_probs, name="edge_probs", read=off_diagonal)
+    scores = matching_scores(scores, name="edge_probs", read=off_diagonal)
     return _curve_scores(truth[off_diagonal], scores[off_diagonal], prefix="edge")
 
 
@@ -141,9 +152,13 @@ def target_scores(target_probs: ArrayLike, intervention_targets: ArrayLike) -> d
     Raises:
         DataError: An array has another shape, targets are not 0/1, or a score is not finite.
     """
-    shape = np.shape(target_probs)
-    truth = _true_targets(intervention_targets, shape=shape)
-    scores = _matching_scores(target_probs, name="target_probs", read=np.ones(shape, dtype=bool))
+    labels = axis_labels(target_probs, dims=HIT)
+    scores = in_order(
+        target_probs, what="target_probs", dims=HIT, labels=(None, None), error=DataError
+    )
+    truth = true_targets(intervention_targets, shape=scores.shape, labels=labels)
+    read = np.ones(scores.shape, dtype=bool)
+    scores = matching_scores(scores, name="target_probs", read=read)
     hit = truth.any(axis=1)
     truth, scores = truth[hit], scores[hit]
     result = _curve_scores(truth.ravel(), scores.ravel(), prefix="intv")
@@ -155,6 +170,16 @@ def target_scores(target_probs: ArrayLike, intervention_targets: ArrayLike) -> d
     best = scores == scores.max(axis=1, keepdims=True)
     top1 = ((best & (truth == 1)).sum(axis=1) / best.sum(axis=1)).mean()
     return result | {"intv_top1": float(top1), "base_rate": float(truth.mean())}
+
+
+def _check_posterior(posterior: Any) -> None:
+    parts = {"edge_probs": EDGE, "target_probs": HIT}
+    axes = [getattr(getattr(posterior, name, None), "dims", ()) for name in parts]
+    if list(map(set, axes)) != list(map(set, parts.values())) or not hasattr(posterior, "sample"):
+        raise DataError(
+            "posterior: expected edge_probs, target_probs and sample(), as MetaCaDI.adapt returns "
+            f"them, got {type(posterior).__name__}. Score arrays with edge_scores, target_scores."
+        )
 
 
 def _curve_scores(truth: Array, scores: Array, *, prefix: str) -> dict[str, float]:
@@ -174,97 +199,13 @@ def _expected_distance(draws: ArrayLike, truth: Array, *, distance: Literal["shd
     """Average the distance over draws; equal graphs, common in a posterior, are measured once."""
     import gadjid
 
-    graphs, counts = _distinct_graphs(draws, num_variables=len(truth))
+    graphs, counts = distinct_graphs(draws, num_variables=len(truth))
     if distance == "shd":
         errors = [gadjid.shd(truth, graph)[1] for graph in graphs]
     else:
         direction = "from row to column"
         errors = [gadjid.sid(truth, graph, edge_direction=direction)[1] for graph in graphs]
     return float(np.average(errors, weights=counts))
-
-
-def _distinct_graphs(draws: ArrayLike, *, num_variables: int) -> tuple[Array, Array]:
-    """Return the different graphs among `draws`, ``[graph, parent, child]``, and their counts."""
-    array, size = np.asarray(draws), num_variables
-    if array.ndim < 2 or array.shape[-2:] != (size, size) or array.size == 0:
-        raise GraphError(
-            f"draws: expected at least one graph over the truth's {size} variables, shape "
-            f"[*draw, {size}, {size}], got shape {list(array.shape)}. "
-            "Pass one 0/1 adjacency matrix per draw."
-        )
-    flat = _binary(array, "draws", GraphError).reshape(-1, size**2)
-    flat, counts = np.unique(flat, axis=0, return_counts=True)
-    graphs = flat.reshape(-1, size, size)
-    _check_acyclic(graphs, name="draws")
-    return graphs, counts
-
-
-def _true_graph(adjacency: ArrayLike, *, names: Sequence[str] | None = None) -> Array:
-    """Return the true graph as int8 (all that gadjid takes), or say why it is none."""
-    array = np.asarray(adjacency)
-    size = len(names) if names is not None else max((1, *array.shape))
-    if array.shape != (size, size):
-        raise GraphError(
-            f"adjacency: expected shape [{size}, {size}], one row and column per variable, "
-            f"got {list(array.shape)}. Pass adjacency[i, j] = 1 for X_i -> X_j, square."
-        )
-    graph = _binary(array, "adjacency", GraphError)
-    _check_acyclic(graph[None], name="adjacency", variables=names)
-    return graph
-
-
-def _true_targets(intervention_targets: ArrayLike, *, shape: tuple[int, ...]) -> Array:
-    array = np.asarray(intervention_targets)
-    if array.ndim != 2 or array.shape != shape:
-        raise DataError(
-            f"intervention_targets: expected shape [task, variable] as target_probs, "
-            f"{list(shape)}, got {list(array.shape)}. Pass one row of 0/1 per scored task."
-        )
-    return _binary(array, "intervention_targets", DataError)
-
-
-def _matching_scores(scores: ArrayLike, *, name: str, read: Array) -> Array:
-    """Return `scores` as floats, finite wherever the mask `read` says that they are used."""
-    array = np.asarray(scores, dtype=float)
-    if array.shape != read.shape:
-        raise DataError(
-            f"{name}: expected the truth's shape {list(read.shape)}, got {list(array.shape)}. "
-            "Score the same tasks and variables as the truth, in the same order."
-        )
-    wrong = np.argwhere(read & ~np.isfinite(array))
-    if len(wrong):
-        where = tuple(wrong[0].tolist())
-        raise DataError(
-            f"{name}: expected finite numbers, got {array[where]} at {list(where)}. "
-            "Replace it by the score of an unlikely entry."
-        )
-    return array
-
-
-def _binary(array: Array, name: str, error: type[DataError] | type[GraphError]) -> Array:
-    wrong = array[(array != 0) & (array != 1)]
-    if wrong.size:
-        raise error(f"{name}: expected 0 or 1, got {wrong[0]}. Threshold it first.")
-    return np.ascontiguousarray(array, dtype=np.int8)
-
-
-def _check_acyclic(graphs: Array, *, name: str, variables: Sequence[str] | None = None) -> None:
-    """Raise on a cycle in any of ``graphs [graph, parent, child]``: gadjid would panic on it."""
-    present, left = graphs.astype(bool), np.ones(graphs.shape[:2], dtype=bool)
-    # Whoever has no parent left is on no cycle; peel such variables until none can be.
-    while (peeled := left & (present & left[:, :, None]).any(axis=1)).sum() < left.sum():
-        left = peeled
-    if left.any():
-        import torch  # only to say what is wrong: scoring itself is numpy
-
-        from pyro_metacadi.ops.graphs import find_cycle
-
-        cycle = find_cycle(torch.from_numpy(graphs[left.any(axis=1)][0])) or []
-        names = [variables[index] if variables else f"X{index + 1}" for index in cycle]
-        raise GraphError(
-            f"{name}: expected directed acyclic graphs, got the cycle {' -> '.join(names)}. "
-            "Remove one of its edges."
-        )
 
 
 def _undefined(name: str, *, needs: str, got: str) -> float:

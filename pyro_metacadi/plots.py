@@ -6,13 +6,15 @@ change of backend. In a notebook, ``ax.figure`` shows the picture.
 """
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
+from pyro_metacadi._arrays import axis_labels, in_order
+from pyro_metacadi._files import checked_path, staged_file
 from pyro_metacadi.errors import ConfigError, DataError
 from pyro_metacadi.typing import Array
 
@@ -30,46 +32,52 @@ CELL_INCHES = (0.16, 0.42)  # the smallest cell that carries a label, and the la
 def edge_heatmap(
     edge_probs: Float[xr.DataArray, "parent child"],
     *,
-    truth: Array | None = None,
+    truth: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the posterior probability of every edge; rows are parents, columns children.
 
     Args:
         edge_probs: P(X_i -> X_j), row = cause, as `Posterior.edge_probs`.
-        truth: Known graph, outlined: ``[parent, child]`` of 0 and 1 in the same order, row = cause.
+        truth: Known graph, outlined: ``[parent, child]`` of 0 and 1, row = cause; in the same order
+            unless it is a DataFrame or DataArray with names.
         ax: Axes to draw on; a new figure by default.
 
     Raises:
-        DataError: `truth` has another shape than `edge_probs`, or a probability is not in [0, 1].
+        DataError: `edge_probs` has other axes, or values that are no probabilities; `truth` has
+            another shape or other names.
     """
-    ax = _heatmap(edge_probs, what="edge_probs", label="probability of the edge", ax=ax)
+    probs = _checked(edge_probs, what="edge_probs", dims=("parent", "child"))
+    ax = _heatmap(probs, label="probability of the edge", ax=ax)
     ax.set_ylabel("parent (cause)")
     ax.set_xlabel("child (effect)")
-    _outline(ax, truth, shape=edge_probs.shape, label="known edge")
+    _outline(ax, truth, probs=probs, label="known edge")
     return ax
 
 
 def target_heatmap(
     target_probs: Float[xr.DataArray, "task variable"],
     *,
-    truth: Array | None = None,
+    truth: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw, for every task, the posterior probability that it hit each variable.
 
     Args:
         target_probs: Probabilities, as `Posterior.target_probs`.
-        truth: Known targets, outlined: ``[task, variable]`` of 0 and 1 in the same order.
+        truth: Known targets, outlined: ``[task, variable]`` of 0 and 1; in the same order unless it
+            is a DataFrame or DataArray with names.
         ax: Axes to draw on; a new figure by default.
 
     Raises:
-        DataError: `truth` has another shape than `target_probs`, or a probability is not in [0, 1].
+        DataError: `target_probs` has other axes, or values that are no probabilities; `truth` has
+            another shape or other names.
     """
-    ax = _heatmap(target_probs, what="target_probs", label="probability of being hit", ax=ax)
+    probs = _checked(target_probs, what="target_probs", dims=("task", "variable"))
+    ax = _heatmap(probs, label="probability of being hit", ax=ax)
     ax.set_ylabel("task")
     ax.set_xlabel("variable")
-    _outline(ax, truth, shape=target_probs.shape, label="known target")
+    _outline(ax, truth, probs=probs, label="known target")
     return ax
 
 
@@ -77,9 +85,10 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     """Write the figure that holds `ax`; the extension chooses the format (png, pdf, svg).
 
     Raises:
-        ConfigError: The folder does not exist, or matplotlib cannot write this format.
+        ConfigError: The folder does not exist, matplotlib cannot write this format, or the file
+            cannot be written; an older file is then as it was.
     """
-    path = Path(path)
+    path = checked_path(path, what="figure path", error=ConfigError)
     figure = ax.figure.figure  # an axes of a sub-figure too belongs to one whole figure
     formats = sorted(figure.canvas.get_supported_filetypes())
     if path.suffix.lstrip(".").lower() not in formats:
@@ -91,20 +100,42 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
         raise ConfigError(
             f"figure path: expected an existing folder, got '{path.parent}'. Create it first."
         )
-    figure.savefig(path, dpi=150)
+    try:
+        with staged_file(path) as fresh:
+            figure.savefig(fresh, dpi=150)
+    except OSError as error:
+        raise ConfigError(
+            f"figure path: expected a file that can be written, got '{path}' "
+            f"({error.strerror or error}). Choose another name or free some space."
+        ) from error
 
 
-def _heatmap(probs: xr.DataArray, *, what: str, label: str, ax: Axes | None) -> Axes:
-    values = np.asarray(probs.values, dtype=float)
+def _checked(probs: Any, *, what: str, dims: tuple[str, str]) -> xr.DataArray:
+    """Return probabilities as floats, rows and columns as in `dims`."""
+    if not isinstance(probs, xr.DataArray):
+        raise DataError(
+            f"{what}: expected a DataArray over {' and '.join(dims)}, got {type(probs).__name__}. "
+            f"Pass posterior.{what}."
+        )
+    values = in_order(probs, what=what, dims=dims, labels=(None, None), error=DataError)
+    values = values.astype(float)
+    if not values.size:
+        raise DataError(f"{what}: expected at least one row and column, got none. Pass some.")
     if not np.all((values >= 0) & (values <= 1)):
         worst = values[~((values >= 0) & (values <= 1))][0]
         raise DataError(
             f"{what}: expected probabilities from 0 to 1, got {worst:g}. "
             "Pass the posterior's probabilities, not scores or logits."
         )
+    return probs.transpose(*dims).copy(data=values)
+
+
+def _heatmap(probs: xr.DataArray, *, label: str, ax: Axes | None) -> Axes:
     rows, columns = (probs[dim].values.astype(str) for dim in probs.dims)
     ax = ax if ax is not None else _new_axes(rows, columns)
-    image = ax.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="none")
+    image = ax.imshow(
+        probs.values, cmap="Greys", vmin=0, vmax=1, aspect="auto", interpolation="none"
+    )
     size = _font_size(max(len(rows), len(columns)))
     ax.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size)
     ax.set_yticks(range(len(rows)), rows, fontsize=size)
@@ -136,10 +167,12 @@ def _font_size(count: int) -> float:
     return min(10.0, 0.6 * 72 * _cell_inches(count))
 
 
-def _outline(ax: Axes, truth: Array | None, *, shape: tuple[int, ...], label: str) -> None:
+def _outline(ax: Axes, truth: Any, *, probs: xr.DataArray, label: str) -> None:
     if truth is None:
         return
-    known = np.asarray(truth)
+    shape, (rows, columns) = probs.shape, map(str, probs.dims)
+    labels = axis_labels(probs, dims=(rows, columns))
+    known = in_order(truth, what="truth", dims=(rows, columns), labels=labels, error=DataError)
     if known.shape != shape:
         raise DataError(
             f"truth: expected shape {list(shape)} as the probabilities, got {list(known.shape)}. "

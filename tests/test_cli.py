@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,37 @@ def test_an_output_is_replaced_only_if_asked_and_only_if_ours(tmp_path, capsys):
     assert os.listdir(tmp_path) == ["world"]
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "figures/draft.png", "empty/"])
+def test_an_output_with_something_of_the_users_is_not_replaced(tmp_path, capsys, name):
+    out = tmp_path / "world"
+    assert run(*SIMULATE, "--out", out) == 0
+    assert json.loads((out / "run.json").read_text())["files"] == listing(out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).mkdir() if name.endswith("/") else (out / name).touch()
+    before = listing(out)
+    capsys.readouterr()
+    assert run(*SIMULATE, "--out", out, "--overwrite") == 2
+    assert f"does not list '{name.split('/')[0]}'" in error_line(capsys)
+    assert listing(out) == before
+
+
+def test_what_appears_during_the_work_is_not_replaced(monkeypatch, tmp_path, capsys):
+    def meanwhile(folder, **_):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "thesis.tex").touch()
+
+    monkeypatch.setattr("pyro_metacadi.demo.run_demo", meanwhile)
+    assert run("demo", "--out", tmp_path / "new") == 2
+    assert "which exists" in error_line(capsys)
+    assert listing(tmp_path) == ["new", "new/thesis.tex"]
+
+
+@pytest.mark.parametrize("out", ["", "a\0b"])
+def test_a_path_that_no_folder_can_have_is_refused(capsys, out):
+    assert run("demo", "--out", out) == 2
+    assert "--out: expected a path" in error_line(capsys)
+
+
 def test_an_empty_folder_may_be_the_output(tmp_path):
     (tmp_path / "world").mkdir()
     assert run(*SIMULATE, "--out", tmp_path / "world") == 0
@@ -207,7 +239,20 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("fit nowhere.csv --task task --out new", r"nowhere\.csv"),
         ("fit {data} --task condition --out new", r"'condition'"),
         ("fit {data} --task task --out new --log-scale", r"positive values .* at task 'task1'"),
-        ("fit {data} --task task --out {data}", r"got the file"),
+        ("fit {data} --task task --out {other}", r"got the file"),
+        ("fit {data} --task task --out {data}", r"apart from the inputs"),
+        ("fit {data} --task task --out {world} --overwrite", r"apart from the inputs"),
+        ("fit {data} --task task --out {data}/..", r"apart from the inputs"),
+        ("fit {other} --task task --out . --overwrite", r"apart from the inputs"),
+        ("adapt {model} {data} --task task --out {model} --overwrite", r"apart from the inputs"),
+        ("adapt {model} {data} --task task --out {model}/new", r"apart from the inputs"),
+        ("adapt {model} {data} --task task --out link --overwrite", r"apart from the inputs"),
+        ("fit {other} --task task --out {world} --overwrite", r"`metacadi simulate` wrote"),
+        ("adapt {model} {other} --task task --out {logs} --overwrite", r"`metacadi fit` wrote"),
+        ("simulate nn-anm --out .", r"another than the current one"),
+        ("simulate nn-anm --out {long}", r"got File name too long\. Choose another"),
+        ("adapt {deep} {data} --task task --out new", r"run\.json': expected JSON"),
+        ("fit {data} --task task --out new --steps 99999999999999999999", r"from 1 to 10\^9"),
         ("fit {data} --task task --out {model}", r"which exists"),
         ("adapt nowhere {data} --task task --out new", r"nowhere"),
         ("adapt {truncated} {data} --task task --out new", r"truncated"),
@@ -230,7 +275,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     fitted, tmp_path, capsys, monkeypatch, argv, message
 ):
     monkeypatch.chdir(tmp_path)
-    truncated, damaged = tmp_path / "truncated", tmp_path / "damaged"
+    truncated, damaged, deep = (tmp_path / name for name in ("truncated", "damaged", "deep"))
     for folder in (truncated, damaged):
         shutil.copytree(fitted / "model", folder)
         for path in folder.iterdir():
@@ -244,7 +289,14 @@ def test_a_mistake_is_one_line_and_writes_nothing(
         "truncated": truncated,
         "damaged": damaged,
         "other": tmp_path / "other.csv",
+        "world": fitted / "world",
+        "logs": fitted / "logs",
+        "deep": deep,
+        "long": "x" * 5000,
     }
+    (tmp_path / "link").symlink_to(fitted / "model")
+    deep.mkdir()
+    (deep / "run.json").write_text("[" * 100_000)
     before = listing(tmp_path), listing(fitted)
     assert run(*argv.format(**places).split()) == 2
     assert (listing(tmp_path), listing(fitted)) == before
@@ -284,4 +336,24 @@ def test_a_full_disk_is_an_error_of_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("pyro_metacadi.demo.run_demo", full)
     assert run("demo", "--out", tmp_path / "new") == 2
     assert "No space left" in error_line(capsys)
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("seen", ["before", "by HDF5"])
+def test_a_disk_too_full_for_the_posterior_is_an_error_of_one_line(
+    fitted, monkeypatch, tmp_path, capsys, seen
+):
+    def full(*_, **__):
+        raise RuntimeError("Can't decrement id ref count\n(unable to extend file properly)")
+
+    if seen == "before":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    else:
+        monkeypatch.setattr("arviz.InferenceData.to_netcdf", full)
+    arguments = ("adapt", fitted / "model", fitted / "world" / "tasks.csv", "--task", "task")
+    assert run(*arguments, "--device", "cpu", "--out", tmp_path / "new") == 2
+    got = "No space left on device" if seen == "before" else "a failed write"
+    assert f"posterior.nc': expected one that can be read and written, got {got}." in error_line(
+        capsys
+    )
     assert listing(tmp_path) == []

@@ -3,11 +3,13 @@
 import math
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gadjid
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from pyro_metacadi.errors import DataError, GraphError, UndefinedMetricWarning
 
 CHAIN = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]])  # X1 -> X2 -> X3
 EMPTY = np.zeros((3, 3), dtype=int)
+NAMED = pd.DataFrame(CHAIN, index=list("AZC"), columns=list("AZC"))
 EDGE = np.array([[0, 1], [0, 0]])
 
 
@@ -191,6 +194,42 @@ class TestEvaluate:
         truth = {"adjacency": CHAIN, "intervention_targets": [[1, 0, 0], [0, 1, 0]]}
         assert metrics.evaluate(turned, **truth) == metrics.evaluate(right, **truth)
 
+    @pytest.mark.parametrize("kind", ["frame", "array"])
+    def test_labelled_truth_is_matched_by_name(self, kind):
+        posterior = fake_posterior([[CHAIN, EMPTY]], [[0.9, 0.1, 0.2], [0.3, 0.8, 0.1]])
+        named = posterior.target_probs.assign_coords(task=["s", "t"], variable=list("ABC"))
+        posterior = replace(posterior, target_probs=named)
+        graph = xr.DataArray(CHAIN, coords=posterior.edge_probs.coords)[[2, 0, 1], [1, 0, 2]]
+        hits = xr.DataArray([[1, 0, 0], [0, 1, 0]], coords=named.coords)[::-1, [1, 2, 0]]
+        if kind == "frame":
+            graph, hits = graph.to_pandas(), hits.to_pandas()
+        else:
+            graph, hits = graph.T, hits.T
+        truth = {"adjacency": CHAIN, "intervention_targets": [[1, 0, 0], [0, 1, 0]]}
+        assert metrics.evaluate(
+            posterior, adjacency=graph, intervention_targets=hits
+        ) == metrics.evaluate(posterior, **truth)
+        assert metrics.edge_scores(posterior.edge_probs.T, graph)["edge_ap"] == 1
+
+    def test_numbers_that_pandas_makes_up_are_no_names(self):
+        posterior = fake_posterior([[CHAIN]], [[0.9, 0.1, 0.2]])
+        truth = {"adjacency": CHAIN, "intervention_targets": [[1, 0, 0]]}
+        frames = {name: pd.DataFrame(values) for name, values in truth.items()}
+        assert metrics.evaluate(posterior, **frames) == metrics.evaluate(posterior, **truth)
+
+    @pytest.mark.parametrize(
+        "posterior",
+        [
+            None,
+            CHAIN,
+            replace(fake_posterior([[CHAIN]], [[1, 0, 0]]), edge_probs=xr.DataArray(CHAIN)),
+        ],
+        ids=["nothing", "array", "other axes"],
+    )
+    def test_what_is_no_posterior_is_refused(self, posterior):
+        with pytest.raises(DataError, match="posterior: expected edge_probs, target_probs and"):
+            metrics.evaluate(posterior, adjacency=CHAIN, intervention_targets=[[1, 0, 0]])
+
     def test_cycle_is_named_by_the_variables(self):
         posterior = fake_posterior([[CHAIN]], [[0.9, 0.1, 0.2]])
         cyclic = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]])
@@ -202,6 +241,8 @@ class TestEvaluate:
         [
             (np.eye(2, k=1), [[1, 0, 0]], GraphError, r"expected shape \[3, 3\].*got \[2, 2\]"),
             (CHAIN * 0.5, [[1, 0, 0]], GraphError, "adjacency: expected 0 or 1, got 0.5"),
+            (NAMED, [[1, 0, 0]], GraphError, "labels of axis parent: .* 'B' missing and 'Z' unkn"),
+            (xr.DataArray(CHAIN), [[1, 0, 0]], GraphError, "axes parent, child, got dim_0, dim_1"),
             (CHAIN, [[1, 0]], DataError, r"as target_probs, \[1, 3\], got \[1, 2\]"),
             (CHAIN, [1, 0, 0], DataError, r"expected shape \[task, variable\]"),
             (CHAIN, [[2, 0, 0]], DataError, "intervention_targets: expected 0 or 1, got 2"),
@@ -224,6 +265,9 @@ class TestEvaluate:
         (EDGE * np.nan, EDGE, "draws: expected 0 or 1, got nan"),
         (EDGE, EDGE + EDGE.T, "adjacency: .* cycle"),
         (EDGE, [0, 1], "adjacency: expected shape"),
+        (EDGE, [[0, 1], [0]], "adjacency: expected an array of numbers, got list"),
+        (EDGE, [["a", "b"], ["c", "d"]], "adjacency: expected numbers, got 'a'"),
+        ([["a", "b"], ["c", "d"]], EDGE, "draws: expected numbers, got 'a'"),
         (EDGE, 1, "adjacency: expected shape"),
         (EDGE, np.zeros((0, 0)), "adjacency: expected shape"),
     ],
@@ -233,11 +277,26 @@ def test_graphs_that_cannot_be_scored_are_refused(score, draws, adjacency, messa
         score(draws, adjacency)
 
 
+TRACKED = torch.ones(2, 2, requires_grad=True)
+
+
 @pytest.mark.parametrize(
     ("score", "args", "message"),
     [
         (metrics.edge_scores, (np.ones((2, 3)), EDGE), r"edge_probs: .* \[2, 2\], got \[2, 3\]"),
         (metrics.edge_scores, (EDGE * np.nan, EDGE), r"edge_probs: .* got nan at \[0, 1\]"),
+        (metrics.edge_scores, (TRACKED, EDGE), r"edge_probs: .* got Tensor .*detach"),
+        (
+            metrics.edge_scores,
+            ([[0, pd.NA], [0, 0]], EDGE),
+            "edge_probs: expected numbers, got <NA>",
+        ),
+        (
+            metrics.target_scores,
+            ([["a", "b"]], [[1, 0]]),
+            "target_probs: expected numbers, got 'a'",
+        ),
+        (metrics.target_scores, ([[1, 0]], [["a", "b"]]), "intervention_targets: expected numbers"),
         (metrics.target_scores, ([[np.inf, 0]], [[1, 0]]), r"target_probs: .* inf at \[0, 0\]"),
         (metrics.target_scores, ([0.5, 0.5], [1, 0]), r"expected shape \[task, variable\]"),
     ],

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -63,6 +64,25 @@ def test_true_cells_and_only_those_are_outlined():
     assert not plots.target_heatmap(targets(), truth=np.zeros((3, 4))).patches
 
 
+def frame(*, names=("gene1", "gene0")):
+    """A known graph of two variables, gene0 -> gene1, in the order of `names`."""
+    truth = pd.DataFrame(0, index=list(names), columns=list(names))
+    if "gene1" in truth:
+        truth.loc["gene0", "gene1"] = 1
+    return truth
+
+
+def test_axes_and_names_are_matched_not_positions():
+    probs = edges(2)
+    ax = plots.edge_heatmap(probs.transpose("child", "parent"), truth=frame())
+    np.testing.assert_array_equal(ax.images[0].get_array(), probs.values)
+    assert outlined(ax) == {(0, 1)}
+    dims = {"dims": ("child", "parent"), "coords": {"child": ["gene0", "gene1"]}}
+    assert outlined(plots.edge_heatmap(probs, truth=xr.DataArray([[0, 0], [1, 0]], **dims))) == {
+        (0, 1)
+    }
+
+
 def test_darker_is_more_probable_in_greyscale_too():
     image = plots.edge_heatmap(edges()).images[0]
     grey = image.cmap(np.linspace(0, 1, 50))[:, :3] @ [0.299, 0.587, 0.114]
@@ -99,6 +119,24 @@ def test_an_axes_of_a_subfigure_is_saved_as_the_whole_figure(tmp_path):
     assert (tmp_path / "targets.png").exists()
 
 
+@pytest.mark.parametrize("failure", ["folder", "full disk"])
+def test_a_figure_that_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch, failure):
+    def full(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    ax, path = plots.edge_heatmap(edges()), tmp_path / "edges.png"
+    if failure == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"old")
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(ConfigError, match=r"figure path: .*(directory|space).* Choose another"):
+        plots.save_figure(ax, path)
+    assert path.is_dir() if failure == "folder" else path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
@@ -111,6 +149,26 @@ def test_an_axes_of_a_subfigure_is_saved_as_the_whole_figure(tmp_path):
             lambda: plots.edge_heatmap(edges() + 1.5),
             DataError,
             r"edge_probs: expected probabilities from 0 to 1, got 1\.5",
+        ),
+        (
+            lambda: plots.edge_heatmap(targets()),
+            DataError,
+            r"edge_probs: expected the axes parent, child, got task, variable",
+        ),
+        (
+            lambda: plots.edge_heatmap(edges()[:0, :0]),
+            DataError,
+            r"edge_probs: expected at least one row and column, got none",
+        ),
+        (
+            lambda: plots.edge_heatmap(edges(2), truth=frame(names=["gene0", "gene7"])),
+            DataError,
+            r"truth, labels of axis parent: .* 'gene1' missing and 'gene7' unknown",
+        ),
+        (
+            lambda: plots.edge_heatmap(edges(2), truth=[["a", "b"], ["c", "d"]]),
+            DataError,
+            r"truth: expected numbers, got 'a'",
         ),
         (lambda: plots.target_heatmap(targets() * np.nan), DataError, r"target_probs: .* got nan"),
         (

@@ -1,6 +1,7 @@
 """Names of variables and tasks: what they must be, and how a key picks among them."""
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
 ]
 
 _SHOWN = 5
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def listed(parts: Iterable[str], *, separator: str = ", ") -> str:
@@ -47,8 +49,8 @@ def check_names(
         default: Stem of the default names.
 
     Raises:
-        DataError: Not a sequence (sets have no order), the wrong number, or two labels that
-            read the same.
+        DataError: Not a sequence (sets have no order), the wrong number, two labels that read the
+            same, or one that is blank or that files cannot hold (NUL, half a surrogate pair).
     """
     if names is None and count is not None:
         return tuple(f"{default}{number}" for number in range(1, count + 1))
@@ -61,6 +63,12 @@ def check_names(
         raise DataError(
             f"{what}: expected {count} names, got {len(labels)} ({listed(map(repr, labels))}). "
             f"Name each of the {count} {what} once."
+        )
+    unfit = [repr(label) for label in labels if not label.strip() or _UNWRITABLE.search(label)]
+    if unfit:
+        raise DataError(
+            f"{what}: expected names of visible text that files can hold, got {listed(unfit)}. "
+            "Rename them."
         )
     twice = [repr(label) for label, times in Counter(labels).items() if times > 1]
     if twice:
@@ -89,10 +97,11 @@ def positions(key: Any, *, tasks: Sequence[str]) -> list[int]:
         tasks: The names to pick from.
 
     Raises:
-        DataError: An unknown name or position, a mask of the wrong length, or nothing picked.
+        DataError: An unknown name or position, a slice by name, a mask of the wrong length, or
+            nothing picked.
     """
     if isinstance(key, slice):
-        chosen = list(range(len(tasks)))[key]
+        chosen = _slice(key, tasks)
     elif isinstance(key, str) or not isinstance(key, Iterable):
         chosen = [_position(key, tasks)]
     else:
@@ -103,6 +112,16 @@ def positions(key: Any, *, tasks: Sequence[str]) -> list[int]:
             f"Choose among {listed(map(repr, tasks))}."
         )
     return chosen
+
+
+def _slice(key: slice, tasks: Sequence[str]) -> list[int]:
+    try:
+        return list(range(len(tasks)))[key]
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"slice of tasks: expected positions and a step other than 0, got {key!r}. "
+            f"To choose by name pass a list, such as [{tasks[0]!r}]."
+        ) from error
 
 
 def _many_positions(keys: list[Any], tasks: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
+from pyro_metacadi._files import checked_path
 from pyro_metacadi.data.names import check_names, listed, position_of
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
@@ -109,25 +110,40 @@ def read_table(path: str | os.PathLike[str], *, task: str) -> pd.DataFrame:
     Raises:
         DataError: Unknown extension; unreadable, empty or wrongly delimited. Names the path.
     """
-    path = Path(path)
+    path = checked_path(path, what="file", error=DataError)
     extension = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
     try:
         if extension == ".parquet" and path.suffix != ".gz":
-            return pd.read_parquet(path)
+            return _read_parquet(path)
         if extension in _DELIMITERS:
             with _open(path) as handle:
                 return _read_delimited(handle, delimiter=_DELIMITERS[extension], task=task)
     except DataError as error:
         raise DataError(f"file {str(path)!r}: {error}") from error
-    except _UNREADABLE as error:
+    except UnicodeDecodeError as error:
         raise DataError(
-            f"file {str(path)!r}: expected a readable table, got {type(error).__name__} ({error}). "
-            f"Check the path and that the content is what the extension says."
+            f"file {str(path)!r}: expected text in UTF-8, got another encoding, such as UTF-16. "
+            "Save the table as UTF-8 (in Excel: 'CSV UTF-8')."
+        ) from error
+    except _UNREADABLE as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise DataError(
+            f"file {str(path)!r}: expected a readable table, got {type(error).__name__} "
+            f"({' '.join(why.split())[:200]}). Check the path and that the content is what the "
+            "extension says."
         ) from error
     raise DataError(
         f"file {str(path)!r}: expected .csv, .tsv, .csv.gz, .tsv.gz or .parquet, got extension "
         f"{extension!r}. Rename the file, or read it with pandas and use from_dataframe."
     )
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table whose columns have names of their own: Arrow finds none that is there twice."""
+    from pyarrow.parquet import read_schema
+
+    check_names(read_schema(path).names, what="columns")
+    return pd.read_parquet(path)
 
 
 def _open(path: Path) -> IO[str]:

@@ -64,15 +64,20 @@ class SachsData:
 
         Raises:
             ConfigError: Another convention.
-            DataError: A task whose name is not a condition.
+            DataError: No dataset, or a task whose name is not a condition.
         """
         conventions = {"reagent": self.targets, "activity": self.activity_targets}
-        if convention not in conventions:
+        if not isinstance(convention, str) or convention not in conventions:
             raise ConfigError(
                 f"convention: expected 'reagent' or 'activity', got {convention!r}. "
                 f"Use 'reagent' for the proteins that the reagents bind."
             )
         tasks = self.tasks if tasks is None else tasks
+        if not isinstance(tasks, TaskDataset):
+            raise DataError(
+                f"tasks: expected a TaskDataset, got {type(tasks).__name__}. To choose conditions "
+                "by name, pass sachs.tasks[['u0126', 'pma']]."
+            )
         hits = [_proteins_hit(task, conventions[convention]) for task in tasks.tasks]
         return np.array([[int(name in hit) for name in tasks.variables] for hit in hits])
 

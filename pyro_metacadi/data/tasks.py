@@ -147,17 +147,18 @@ class TaskDataset:
         Raises:
             DataError: The sets of names differ; says which are missing and which unknown.
         """
-        if tuple(variables) == self.variables:
+        names = check_names(variables, what="variables")
+        if names == self.variables:
             return self
-        missing = [repr(name) for name in variables if name not in self.variables]
-        unknown = [repr(name) for name in self.variables if name not in variables]
+        missing = [repr(name) for name in names if name not in self.variables]
+        unknown = [repr(name) for name in self.variables if name not in names]
         if missing or unknown:
             raise DataError(
-                f"variables: expected the same {len(variables)} names, got "
+                f"variables: expected the same {len(names)} names, got "
                 f"{listed(missing) or 'none'} missing and {listed(unknown) or 'none'} unknown. "
                 f"Rename the columns or choose them with .select(...)."
             )
-        return self.select(variables)
+        return self.select(names)
 
     def concatenate(self, *others: "TaskDataset") -> "TaskDataset":
         """Return the tasks of this dataset, then those of the `others`, over the same variables.

@@ -26,7 +26,7 @@ def as_tasks(arrays: Any) -> list[Any]:
         got, fix = "a data frame", "Use TaskDataset.from_dataframe."
     elif isinstance(arrays, Mapping):
         got, fix = "a dict", "Pass list(d.values()) and tasks=list(d)."
-    elif isinstance(arrays, str | bytes) or not isinstance(arrays, Iterable):
+    elif _is_no_sequence(arrays):
         got, fix = f"{arrays!r:.40}", "Pass a list of numpy arrays, one for each task."
     if got:
         raise DataError(f"arrays: expected a sequence of 2-D arrays, got {got}. {fix}")
@@ -34,6 +34,13 @@ def as_tasks(arrays: Any) -> list[Any]:
     if not parts:
         raise DataError("arrays: expected at least one task, got none. Pass one array for each.")
     return parts
+
+
+def _is_no_sequence(arrays: Any) -> bool:
+    """Also of a 0-dimensional array, which has an iterator only in name."""
+    if isinstance(arrays, str | bytes) or not isinstance(arrays, Iterable):
+        return True
+    return getattr(arrays, "ndim", None) == 0
 
 
 def check_columns(

@@ -6,7 +6,6 @@ model or the new one, never half of one.
 
 import json
 import os
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pyro_metacadi._files import staged_folder
+from pyro_metacadi._files import checked_path, staged_folder
 from pyro_metacadi.errors import ModelFileError
 
 __all__ = ["SCHEMA", "fill_module", "read_model", "write_model"]
@@ -33,7 +32,7 @@ def write_model(
     Raises:
         ModelFileError: The folder holds something that is not a saved model, or cannot be written.
     """
-    target = _as_path(folder)
+    target = _resolved(folder)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"schema": SCHEMA, **header}, indent=2, allow_nan=False)
     try:
@@ -76,17 +75,9 @@ def _is_model(folder: Path) -> bool:
     return True
 
 
-def _as_path(folder: Any) -> Path:
+def _resolved(folder: str | os.PathLike[str]) -> Path:
     """The folder without dots and links, so that it and no link to it is replaced."""
-    try:
-        path = Path(folder).resolve()
-        path.exists()  # raises on names that no file can have
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"folder: expected the path of a folder, got {reprlib.repr(folder)} "
-            f"({str(error)[:80]}). Pass another, as a string or a pathlib.Path."
-        ) from error
-    return path
+    return checked_path(folder, what="folder", error=ModelFileError).resolve()
 
 
 def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -95,7 +86,7 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
     Raises:
         ModelFileError: A file is missing, truncated, not what it says, or of another schema.
     """
-    path = _as_path(folder)
+    path = _resolved(folder)
     try:
         missing = [name for name in (HEADER, TENSORS) if not (path / name).is_file()]
     except OSError as error:

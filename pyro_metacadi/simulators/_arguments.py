@@ -3,7 +3,7 @@
 import hashlib
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_metacadi._arrays import as_numeric
 from pyro_metacadi.errors import ConfigError, DataError
 
 __all__ = [
@@ -50,11 +51,14 @@ def check_count(what: str, value: Any, *, minimum: int = 1) -> int:
 
 
 def check_number(what: str, value: Any, *, sign: Literal["any", "positive"] = "any") -> float:
-    """Return `value` if it is finite (and positive, if so asked), else raise `ConfigError`."""
-    number = isinstance(value, numbers.Real) and math.isfinite(value)
-    if not number or (sign == "positive" and value <= 0):
+    """Return `value` if it is finite (and positive, if so asked), else raise `ConfigError`.
+
+    Finite are numbers up to 1e30 in size: beyond, what is computed from them overflows.
+    """
+    real = isinstance(value, int | float | np.integer | np.floating)
+    if not (real and -1e30 <= value <= 1e30) or (sign == "positive" and value <= 0):
         rule = "a positive number" if sign == "positive" else "a finite number"
-        raise ConfigError(f"{what}: expected {rule}, got {value!r}. Pass one, such as 1.0.")
+        raise ConfigError(f"{what}: expected {rule}, got {value!r}. Pass one up to 1e30.")
     return float(value)
 
 
@@ -74,7 +78,9 @@ def per_task(
     Raises:
         ConfigError: The sequence has another length than `num_tasks`, or an entry is out of range.
     """
-    counts = [value] * num_tasks if np.ndim(value) == 0 else list(value)
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    single = single or getattr(value, "ndim", None) == 0
+    counts = [value] * num_tasks if single else list(value)
     if len(counts) != num_tasks:
         raise ConfigError(
             f"{what}: expected one integer, or one for each of the {num_tasks} tasks, got "
@@ -101,7 +107,7 @@ def draw_targets(
 
 def check_rows(rows: Any, *, num_variables: int) -> Float[Tensor, "sample variable"]:
     """Return `rows` as float64 if they are finite, one column per variable; else `DataError`."""
-    table = np.asarray(rows, dtype=np.float64)
+    table = as_numeric(rows, what="rows", error=DataError).astype(np.float64)
     if table.ndim != 2 or table.shape[1] != num_variables:
         raise DataError(
             f"rows: expected shape [sample, {num_variables}], one column per variable, got "
@@ -114,7 +120,7 @@ def check_rows(rows: Any, *, num_variables: int) -> Float[Tensor, "sample variab
 
 def check_targets(targets: Any, *, num_variables: int) -> Int[Tensor, " variable"]:
     """Return one task's `targets` if they are 0 or 1, one per variable; else `DataError`."""
-    array = np.asarray(targets)
+    array = as_numeric(targets, what="intervention_targets", error=DataError)
     if array.shape != (num_variables,) or not np.isin(array, (0, 1)).all():
         raise DataError(
             f"intervention_targets: expected {num_variables} entries 0 or 1, shape "

@@ -1,6 +1,5 @@
 """Random directed acyclic graphs. Everywhere ``adjacency[i, j] = 1`` means X_i -> X_j."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,9 +7,15 @@ import torch
 from jaxtyping import Int
 from numpy.typing import ArrayLike
 
+from pyro_metacadi._arrays import as_numeric
 from pyro_metacadi.errors import ConfigError, GraphError
 from pyro_metacadi.ops.graphs import check_dag
-from pyro_metacadi.simulators._arguments import check_choice, check_count, random_stream
+from pyro_metacadi.simulators._arguments import (
+    check_choice,
+    check_count,
+    check_number,
+    random_stream,
+)
 
 __all__ = ["erdos_renyi", "resolve_graph", "scale_free"]
 
@@ -98,15 +103,15 @@ def resolve_graph(
             "expected_edges: expected None with an adjacency matrix for graph, got "
             f"{expected_edges}. Leave it out."
         )
-    adjacency = np.asarray(graph)
+    # A copy in plain float64, for torch knows no foreign byte order, no longdouble, no stride < 0.
+    adjacency = as_numeric(graph, what="graph", error=GraphError).astype(np.float64, order="C")
     size = len(variables)
-    if adjacency.shape != (size, size) or adjacency.dtype.kind not in "biuf":
+    if adjacency.shape != (size, size):
         raise GraphError(
             f"graph: expected a name or numbers of shape [{size}, {size}] for {size} variables, "
-            f"got {adjacency.dtype} of shape {list(adjacency.shape)}. "
-            "Pass one row and one column per variable."
+            f"got shape {list(adjacency.shape)}. Pass one row and one column per variable."
         )
-    check_dag(torch.tensor(adjacency), variables=variables)
+    check_dag(torch.from_numpy(adjacency), variables=variables)
     return adjacency.astype(np.int64)
 
 
@@ -115,7 +120,7 @@ def _resolve_edges(num_variables: int, expected_edges: float | int | None) -> fl
     possible = num_variables * (num_variables - 1) // 2
     if expected_edges is None:
         return float(min(2 * num_variables, possible))
-    if not (math.isfinite(expected_edges) and 0 <= expected_edges <= possible):
+    if not 0 <= check_number("expected_edges", expected_edges) <= possible:
         raise ConfigError(
             f"expected_edges: expected 0 to {possible}, the most that {num_variables} variables "
             f"can have, got {expected_edges}. Ask for fewer edges or more variables."

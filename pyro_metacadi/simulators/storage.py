@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 
 from pyro_metacadi import __version__
-from pyro_metacadi._files import staged_folder
+from pyro_metacadi._files import RECORD, checked_path, contents, staged_folder
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, GraphError
 from pyro_metacadi.ops.graphs import check_dag
@@ -64,14 +64,7 @@ def write_world(
     """
     import pandas as pd
 
-    target = Path(folder)
-    if target.exists() and not (
-        target.is_dir() and ((target / CALL).is_file() or not any(target.iterdir()))
-    ):
-        raise DataError(
-            f"folder '{target}': expected an empty folder or a saved world to replace, got "
-            "something else. Choose another folder."
-        )
+    target = checked_path(folder, what="folder", error=DataError)
     names = list(tasks.variables)
     graph = pd.DataFrame(adjacency, index=pd.Index(names, name="parent"), columns=names)
     truth = pd.DataFrame(
@@ -79,6 +72,7 @@ def write_world(
     )
     frame = tasks.to_dataframe(task="task")
     try:
+        _check_replaceable(target)
         with staged_folder(target) as fresh:
             frame.to_csv(fresh / TASKS, index=False)
             graph.to_csv(fresh / GRAPH)
@@ -91,13 +85,37 @@ def write_world(
         ) from error
 
 
+def _check_replaceable(target: Path) -> None:
+    """Refuse a destination whose replacement would delete anything but an older world."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    others = {target.name}
+    if target.is_dir():
+        others = contents(target) - (
+            {TASKS, GRAPH, TARGETS, CALL, RECORD} if _is_world(target) else set()
+        )
+    if others:
+        raise DataError(
+            f"folder '{target}': expected an empty folder or a saved world to replace, got "
+            f"something else, '{min(others)}'. Choose another folder."
+        )
+
+
+def _is_world(folder: Path) -> bool:
+    try:
+        _read_call(folder / CALL)
+    except DataError:
+        return False
+    return True
+
+
 def read_world(folder: str | os.PathLike[str]) -> SavedWorld:
     """Read what `write_world` wrote.
 
     Raises:
         DataError: A file is missing, damaged or does not fit the others; names it.
     """
-    path = Path(folder)
+    path = checked_path(folder, what="folder", error=DataError)
     origin, version = _read_call(path / CALL)
     tasks = TaskDataset.from_csv(path / TASKS, task="task")
     names = list(tasks.variables)
@@ -127,7 +145,7 @@ def _read_call(path: Path) -> tuple[Origin | None, str]:
         arguments, new_tasks = dict(call["arguments"]), call["new_tasks"]
         origin = Origin(str(call["simulator"]), arguments, new_tasks and dict(new_tasks))
         return origin, str(call["version"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise _unreadable(path, error) from error
 
 

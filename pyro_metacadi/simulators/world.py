@@ -114,7 +114,7 @@ class World:
             raise ConfigError(
                 f"log_prob: expected a world with a density, got {name}. Use one such as gp_anm."
             )
-        if task is not None and not 0 <= task < len(self.tasks):
+        if task is not None and check_count("task", task, minimum=0) >= len(self.tasks):
             raise ConfigError(
                 f"task: expected a position from 0 to {len(self.tasks) - 1}, got {task}. "
                 "Pass the position of one of this world's tasks."

@@ -2,6 +2,8 @@ import gzip
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 
@@ -116,7 +118,9 @@ BAD_FILES = {
     "blank label": ("d.csv", b"arm,a\nx,1\n,2\n", "1 of 2 missing at column 'arm'"),
     "blank value": ("d.csv", b"arm,a,b\nx,1,\n", "NaN at task 'x', column 'b'"),
     "word": ("d.csv", b"arm,a\nx,1\nx,oops\n", r"column 'a' \(1 of 2 rows\)"),
-    "not text": ("d.csv", b"\xff\xfe\x00\x01", "expected a readable table"),
+    "utf-16": ("d.csv", "arm,a\nx,1\n".encode("utf-16"), "expected text in UTF-8, .* as UTF-8"),
+    "null in a name": ("d.csv", b"arm,a\0\nx,1\n", r"files can hold, got 'a\\x00'"),
+    "null in a label": ("d.csv", b"arm,a\nx\0y,1\n", r"tasks: .* got 'x\\x00y'"),
     "not gzip": ("d.csv.gz", b"arm,a\nx,1\n", "expected a readable table"),
     "cut gzip": ("d.csv.gz", gzip.compress(b"arm,a\nx,1\n" * 99)[:-12], "readable table"),
     "not parquet": ("d.parquet", b"arm,a\nx,1\n", "expected a readable table"),
@@ -131,6 +135,20 @@ def test_unusable_files_are_refused_and_named(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message) as caught:
         TaskDataset.from_csv(path, task="arm")
     assert str(caught.value).startswith(f"file '{path}': ")
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused(tmp_path):
+    columns = [pyarrow.array(values) for values in ([1.0], [2.0], ["x"])]
+    table = pyarrow.Table.from_arrays(columns, names=["a", "a", "arm"])
+    pyarrow.parquet.write_table(table, tmp_path / "d.parquet")
+    with pytest.raises(DataError, match=r"d\.parquet': columns: .*'a' more than once"):
+        TaskDataset.from_csv(tmp_path / "d.parquet", task="arm")
+
+
+@pytest.mark.parametrize("path", ["a\0b.csv", "a" * 5000 + ".csv"], ids=["null", "long"])
+def test_a_path_that_no_file_can_have_is_refused(path):
+    with pytest.raises(DataError, match="file: expected a path, got 'a"):
+        TaskDataset.from_csv(path, task="arm")
 
 
 def test_a_path_without_a_file_is_refused(tmp_path):

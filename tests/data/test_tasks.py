@@ -74,6 +74,7 @@ BAD_ARRAYS = {
     "none": (None, {}, "sequence of 2-D arrays, got None"),
     "text": ("abc", {}, "got 'abc'"),
     "frame": (pd.DataFrame({"a": [1]}), {}, r"Use TaskDataset\.from_dataframe"),
+    "one number": (np.array(3.0), {}, r"sequence of 2-D arrays, got array\(3\.\)"),
     "dict": ({"a": ONE}, {}, r"tasks=list\(d\)"),
     "dataset": (example(), {}, r"Use \.arrays or \.values"),
     "one matrix": (ONE, {}, r"got shape \(2,\) at task 'task1'"),
@@ -96,6 +97,9 @@ BAD_ARRAYS = {
     "too many names": ([ONE], {"tasks": ["a", "b"]}, "tasks: expected 1 names, got 2"),
     "names in one string": ([ONE], {"variables": "ab"}, "sequence of names, got 'ab'"),
     "names without order": ([ONE], {"variables": {"a", "b"}}, "expected a sequence of names"),
+    "blank name": ([ONE], {"variables": ["a", "\t"]}, r"visible text .* got '\\t'\. Rename"),
+    "null": ([ONE], {"variables": ["a", "a\0"]}, r"variables: .* got 'a\\x00'"),
+    "half a pair": ([ONE], {"tasks": ["\ud800"]}, r"tasks: .* got '\\ud800'"),
     "repeated variable": ([ONE], {"variables": ["a", "a"]}, "variables: .*'a' more than once"),
     "repeated task": ([ONE, ONE], {"tasks": [1, "1"]}, "tasks: .*'1' more than once"),
 }
@@ -150,6 +154,8 @@ def test_indexing_selects_tasks_by_name_position_slice_list_and_mask(key, tasks)
         (None, "got None"),
         ([], r"got none from \[\]"),
         (slice(3, None), "got none"),
+        (slice("wild", "heat"), r"slice of tasks: .* pass a list, such as \['wild'\]"),
+        (slice(None, None, 0), "a step other than 0"),
         ([False] * 3, "got none"),
         ([True, False], "expected 3 values, got 2"),
         ([0, 0], "'wild' more than once"),
@@ -206,3 +212,5 @@ def test_align_reorders_by_name_and_names_what_differs():
     assert mixed.align(example().variables) == example()
     with pytest.raises(DataError, match="'X4' missing and 'X3' unknown"):
         example().align(("X1", "X2", "X4"))
+    with pytest.raises(DataError, match="sequence of names, got 'X1'"):
+        example().align("X1")

@@ -218,7 +218,14 @@ class TestSeed:
         ({"graph": np.eye(5, k=1), "expected_edges": 4}, ConfigError, "expected None with"),
         ({"graph": np.eye(4, k=1)}, GraphError, r"shape \[5, 5\].* got .* \[4, 4\]"),
         ({"graph": np.zeros((5, 4))}, GraphError, r"got .* \[5, 4\]"),
-        ({"graph": None}, GraphError, "graph: expected a name or numbers"),
+        ({"graph": [[0, 1], [0]]}, GraphError, "graph: expected an array of numbers, got list"),
+        ({"noise_scale": 1e300}, ConfigError, r"noise_scale: .* got 1e\+300\. Pass one up to 1e30"),
+        (
+            {"num_samples": [[1], [1, 2], 3, 4, 5, 6]},
+            ConfigError,
+            r"num_samples of task 1: .* got \[1\]",
+        ),
+        ({"graph": None}, GraphError, "graph: expected numbers, got None"),
         ({"graph": np.eye(5, k=1) * 0.5}, GraphError, "0 or 1, got 0.5"),
         ({"graph": np.eye(5)}, GraphError, "cycle X1 -> X1"),
         ({"graph": np.roll(np.eye(5), 1, axis=1)}, GraphError, r"cycle X\d -> .*X5 -> X1"),
@@ -227,3 +234,14 @@ class TestSeed:
 def test_impossible_worlds_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         gp_anm(**SMALL | options)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [CHAIN.astype(">i8"), CHAIN.astype(np.longdouble), CHAIN.astype(bool), CHAIN.T.copy().T],
+    ids=["big-endian", "longdouble", "bool", "strided"],
+)
+def test_a_graph_may_be_any_array_of_zeros_and_ones(graph):
+    options = {"num_variables": 3, "num_tasks": 1, "num_samples": 1, "seed": 0}
+    assert (gp_anm(**options, graph=graph).adjacency == CHAIN).all()
+    assert (gp_anm(**options, graph=graph[::-1, ::-1].T).adjacency == CHAIN[::-1, ::-1].T).all()

@@ -105,6 +105,44 @@ def test_an_older_world_is_replaced_and_other_files_are_not(folder, tmp_path):
     assert (tmp_path / "thesis" / "chapter1.tex").exists()
 
 
+@pytest.mark.parametrize("change", ["a file beside it", "another world.json", "a folder so called"])
+def test_a_world_is_replaced_only_if_nothing_else_is_lost(folder, change):
+    if change == "a file beside it":
+        (folder / "notes").mkdir()
+    else:
+        (folder / "world.json").unlink()
+        if change == "another world.json":
+            (folder / "world.json").write_text('{"somebody": "else"}')
+        else:
+            (folder / "world.json").mkdir()
+    before = sorted(folder.iterdir())
+    with pytest.raises(DataError, match="saved world to replace, got something else"):
+        gp_anm(**SMALL).save(folder)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="got 'the current folder, which cannot be replaced'"):
+        gp_anm(**SMALL).save(".")
+    assert tmp_path.exists()
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    gp_anm(**SMALL).save(tmp_path / "link")
+    gp_anm(**SMALL).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    same(World.load(tmp_path / "target"), gp_anm(**SMALL))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a" * 5000], ids=["null", "long"])
+def test_a_path_that_no_folder_can_have_is_refused(path):
+    for use in (gp_anm(**SMALL).save, World.load):
+        with pytest.raises(DataError, match="folder: expected a path, got 'a"):
+            use(path)
+
+
 def test_a_failed_write_leaves_the_older_world(folder, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -145,6 +183,7 @@ def test_a_missing_file_is_named(folder, name):
         ("intervention_targets.csv", lambda text: text.replace(",1", ",yes"), "entries 0 or 1"),
         ("world.json", lambda text: text[: len(text) // 2], "damage"),
         ("world.json", lambda text: "[]", "damage"),
+        ("world.json", lambda text: "[" * 100_000, "damage"),
         ("world.json", lambda text: "{}", "damage .*simulator"),
     ],
 )
