@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pyro_metacadi import MetaCaDI
+from tests.helpers import tiny_estimator, tiny_tasks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,3 +33,16 @@ def test_make_targets_named_in_the_readme_exist(target):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_links_resolve(path):
     assert (ROOT / path).exists()
+
+
+def test_the_noise_model_of_the_contributing_guide_trains_saves_and_loads(tmp_path):
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    names: dict = {"__name__": "users_own"}
+    exec(compile(code, "CONTRIBUTING.md", "exec"), names)
+    noise = names["LearnedScaleNoise"]
+    mc = tiny_estimator(noise=noise).fit(tiny_tasks(), progress=False)
+    mc.save(tmp_path / "model")
+    loaded = MetaCaDI.load(tmp_path / "model", noise=noise)
+    assert np.array_equal(mc.posterior.target_probs, loaded.posterior.target_probs)
+    assert "log_scale" in dict(mc.posterior._chains[0].model.noise.named_parameters())
