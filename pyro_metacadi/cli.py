@@ -37,7 +37,8 @@ example:
 
 FIT = """\
 Learn one causal graph from all experiments of a file, not told which variables they hit, and save
-the model. --log-scale takes the natural log of every value first; `adapt` remembers it.
+the model and, in edge_probs.csv, every edge's probability. --log-scale takes the natural log of
+every value first; `adapt` remembers it. --chains fits several times from different starts.
 
 example:
   metacadi fit data.csv --task condition --out model"""
@@ -99,13 +100,24 @@ def _fit(args: argparse.Namespace) -> None:
 
     tasks = _read(args.data, task=args.task, log_scale=args.log_scale)
     model = MetaCaDI().fit(
-        tasks, num_steps=args.steps, seed=args.seed, device=args.device, progress=not args.quiet
+        tasks,
+        num_steps=args.steps,
+        num_chains=args.chains,
+        seed=args.seed,
+        device=args.device,
+        progress=not args.quiet,
     )
+    edges = model.posterior.edge_probs.to_series().rename("probability")
+    edges = edges.sort_values(ascending=False, kind="stable").reset_index()
+    edges = edges[edges["parent"] != edges["child"]]
     with output.staged() as folder:
         model.save(folder)
+        edges.to_csv(folder / "edge_probs.csv", index=False)
+    print(edges.head(10).to_string(index=False, formatters={"probability": "{:.3f}".format}))
     print(
-        f"The model of {len(tasks)} tasks and {len(tasks.variables)} variables is in {args.out}\n"
-        f"Next: metacadi adapt {args.out} NEW.csv --task {args.task}"
+        f"The model of {len(tasks)} tasks and {len(tasks.variables)} variables is in {args.out}, "
+        f"all edges in edge_probs.csv there\n"
+        f"Next: metacadi adapt {args.out} NEW.csv --task COLUMN"
     )
 
 
@@ -178,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
     _add_data(fit)
     _add_fitting(fit)
+    fit.add_argument("--chains", type=positive, default=1, help="independent fits; default: 1")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
     adapt = commands.add_parser(
         "adapt", help="find what new experiments hit", description=ADAPT, **style

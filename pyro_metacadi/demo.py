@@ -120,8 +120,8 @@ conditions, without being told what any reagent does;
 then shown {len(findings.tasks)} new tasks of {NEW_ROWS} other cells, {NEW_TASKS} per condition.
 
 WHAT DID EACH REAGENT HIT?
-probability: the model's probability that the known target was hit, averaged over the new tasks
-             (conditions without a target: averaged over all proteins too; lower is better).
+probability: the model's probability that the known target was hit, averaged over the new tasks.
+others:      the same of the other proteins (all of them where there is no target); lower is better.
 rank:        place of the known target among the {num_variables} proteins, 1 = most suspicious.
 mean shift:  its place if proteins are ranked by how far the ten cells' mean lies from the
              training cells' mean, in standard errors. Guessing gives rank {chance}.
@@ -141,7 +141,22 @@ by activity:   it is the proteins whose measured level the reagent changes direc
 wrong edges:   expected number of edges missing, extra or reversed against the consensus graph.
 
 {_table(_score_rows(findings, scores))}
+
+In short: on these data the model finds targets {_verdict(findings, scores)}.
 """
+
+
+def _verdict(findings: Findings, scores: dict[str, float]) -> str:
+    """How the model compares with the two answers that need no model."""
+    from pyro_metacadi.metrics import target_scores
+
+    truth = findings.sachs.intervention_targets(findings.tasks)
+    gain = scores["intv_ap"] - target_scores(findings.mean_shift, truth)["intv_ap"]
+    targets = "better than" if gain > 0 else "worse than"
+    if abs(gain) < 0.02:
+        targets = "about as well as"
+    edges = "fewer" if scores["e_shd"] < scores["empty_shd"] else "more"
+    return f"{targets} the mean shift\ndoes, and its graphs have {edges} wrong edges than no graph"
 
 
 def _condition_rows(findings: Findings) -> Rows:
@@ -149,15 +164,16 @@ def _condition_rows(findings: Findings) -> Rows:
     probs = _by_condition(findings.posterior.target_probs.values)
     ranks = _by_condition(_ranks(findings.posterior.target_probs.values))
     naive = _by_condition(_ranks(findings.mean_shift))
-    rows: Rows = [("condition", "known target", "probability", "rank", "mean shift")]
+    rows: Rows = [("condition", "known target", "probability", "others", "rank", "mean shift")]
     for index, name in enumerate(CONDITIONS):
         targets = findings.sachs.targets[name]
         if not targets:
-            rows.append((name, "none", f"{probs[index].mean():.2f}", "-", "-"))
+            rows.append((name, "none", "-", f"{probs[index].mean():.2f}", "-", "-"))
         for target in targets:
             column = variables.index(target)
-            figures = (probs[index, column], ranks[index, column], naive[index, column])
-            formats = (".2f", ".1f", ".1f")
+            others = np.delete(probs[index], column).mean()
+            figures = (probs[index, column], others, ranks[index, column], naive[index, column])
+            formats = (".2f", ".2f", ".1f", ".1f")
             rows.append((name, target, *map(format, figures, formats)))
     return rows
 

@@ -235,8 +235,7 @@ def _warn_if_collapsed(posterior: Posterior) -> None:
     if mean > COLLAPSED:
         warnings.warn(
             f"targets: expected few per task, got a mean probability of {mean:.2f}, so that only "
-            f"their ranking means anything. Try objective=partial(PaperObjective, "
-            f"target_sparsity='probability', target_weight=0.02), or more tasks.",
+            f"their ranking means anything. Train longer, or add tasks.",
             MetaCaDIWarning,
             stacklevel=3,
         )

@@ -21,8 +21,14 @@ def test_python_example_runs_as_shown_and_finds_more_than_chance(capsys):
     edge_probs, targets = names["mc"].posterior.edge_probs, names["found"].target_probs
     assert edge_probs.shape == (6, 6)
     assert targets.shape == (5, 6)
-    assert names["scores"]["edge_ap"] > names["world"].adjacency.sum() / 30
+    scores = names["metrics"].evaluate(names["found"], **names["truth"])
+    assert scores["edge_ap"] > names["world"].adjacency.sum() / 30
+    assert scores["intv_ap"] > 0.5
     assert "rank" in capsys.readouterr().out
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", README, flags=re.M))))

@@ -38,8 +38,10 @@ def write_model(
     try:
         _check_replaceable(target)
         with staged_folder(target) as fresh:
-            safetensors.torch.save_file(contiguous, fresh / TENSORS)
             (fresh / HEADER).write_text(text + "\n", encoding="utf-8")
+            safetensors.torch.save_file(contiguous, fresh / TENSORS)
+            # safetensors lets nobody else read its files; a model may be shared like any file.
+            (fresh / TENSORS).chmod((fresh / HEADER).stat().st_mode & 0o777)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"folder '{target}': expected a place to write to, got '{error}'. Choose another "
