@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 venv: $(STAMP)
 
 demo: venv
-	$(BIN)/metacadi demo --out out/sachs --overwrite
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/metacadi demo --out out/sachs --overwrite
 
 test: venv
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
