@@ -85,6 +85,21 @@ def step_milliseconds(*, all_rows: bool, repeats: int = 30) -> float:
     return float(np.median(np.diff(ticks))) * 1e3
 
 
+def adaptation_milliseconds(*, num_tasks: int, repeats: int = 20) -> float:
+    """Median time to the target probabilities of new tasks of 10 rows together, on one core."""
+    torch.set_num_threads(1)
+    world = simulators.gp_anm(**SIZES, seed=0)
+    # How long adapting takes does not depend on how well the model was trained.
+    model = MetaCaDI.paper().fit(world.tasks, num_steps=1, progress=False)
+    tasks = world.sample_tasks(num_tasks, 10, seed=0).tasks
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        _ = model.adapt(tasks).target_probs
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds)) * 1e3
+
+
 def _record_time(ticks: list[float], step: int, terms: dict[str, torch.Tensor]) -> None:
     ticks.append(time.perf_counter())
 
@@ -102,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"training step, one core: {step_milliseconds(all_rows=False):.0f} ms; "
         f"with all query rows everywhere: {step_milliseconds(all_rows=True):.0f} ms"
     )
+    one, twenty = (adaptation_milliseconds(num_tasks=number) for number in (1, 20))
+    print(f"adapting, one core: {one:.0f} ms for one task; {twenty:.0f} ms for twenty together")
     rows = []
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         for row in pool.map(partial(recovery, num_steps=arguments.steps), arguments.seeds):

@@ -23,6 +23,7 @@ __all__ = ["grouped_rows", "joined_frame", "read_table"]
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _NO_VALUE = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>"]
 _NO_LABEL = [""]  # a condition may well be called "None" or "NA"
+# NotImplementedError is how Arrow says that a column type of a Parquet file is not supported.
 _UNREADABLE = (OSError, ValueError, EOFError, csv.Error, zlib.error, NotImplementedError)
 
 
