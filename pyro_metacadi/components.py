@@ -23,7 +23,7 @@ from pyro_metacadi.guides.adaptation import Adaptation, RidgeAdaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.guides.targets import FlattenedDeepSets, TargetPredictor
-from pyro_metacadi.inference.draws import Chain
+from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models.mechanisms import Mechanisms
@@ -75,7 +75,7 @@ class Components:
         prior = cls.target_prior if target_prior is None else _target_prior(target_prior)
         return cls(target_prior=prior, training=training, **factories)
 
-    def build(self, num_variables: int) -> Chain:
+    def build(self, num_variables: int) -> SVIChain:
         """A fresh model and guide over `num_variables`, initialised from torch's RNG.
 
         Raises:
@@ -96,7 +96,7 @@ class Components:
             adaptation=self._built("adaptation", Adaptation),
             predictor=self._built("predictor", TargetPredictor, d),
         )
-        return Chain(model, guide)
+        return SVIChain(model, guide)
 
     def build_objective(self) -> MetaCaDIObjective:
         """A fresh objective; raises as `build` does."""

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from pyro_metacadi.checks import NUM_SEEDS, check_callbacks, check_count, check_device, check_seed
-from pyro_metacadi.components import Components, Factory
-from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.checks import check_callbacks, check_count, check_device, check_seed
+from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
-from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.engines import ENGINES
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.posterior import Posterior
-from pyro_metacadi.inference.training import Callback, Training, isolated, train
+from pyro_metacadi.inference.training import Callback, Training
 
 __all__ = ["MetaCaDI"]
 
@@ -63,9 +62,10 @@ class MetaCaDI:
         mechanisms: Factory | None = None,
         training: Training | None = None,
     ) -> None:
-        if engine != "svi":
-            raise ConfigError(f"engine: expected 'svi', got {engine!r}. Leave it out.")
-        self.components = Components.resolve(
+        if engine not in tuple(ENGINES):
+            expected = " or ".join(map(repr, ENGINES))
+            raise ConfigError(f"engine: expected {expected}, got {engine!r}. Leave it out.")
+        self._engine = ENGINES[engine].resolve(
             objective=objective,
             graph_prior=graph_prior,
             target_prior=target_prior,
@@ -122,30 +122,25 @@ class MetaCaDI:
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
         num_chains = check_count("num_chains", num_chains)
-        options = self.components.training
-        if num_steps is not None:
-            options = Training(**{**vars(options), "num_steps": num_steps})
         warn_about(tasks)
-        scaling = Standardizer.fit(tasks)
-        batch = TaskBatch.from_arrays(scaling.transform(tasks), device=where)
-        chains, history = [], []
-        for index in range(num_chains):
-            with isolated((seed + index) % NUM_SEEDS, where):
-                chain = self.components.build(len(tasks.variables)).to(where)
-                record = train(
-                    *chain,
-                    batch,
-                    objective=self.components.build_objective(),
-                    options=options,
-                    callbacks=callbacks,
-                    progress=progress,
-                )
-            chains.append(chain)
-            history.append(record)
-        fit = Fitted(tasks, scaling, tuple(chains), tuple(history), seed)
+        chains, history, scaling = self._engine.fit_chains(
+            tasks,
+            num_steps=num_steps,
+            num_chains=num_chains,
+            seed=seed,
+            device=where,
+            progress=progress,
+            callbacks=callbacks,
+        )
+        fit = Fitted(tasks, self._engine, scaling, chains, history, seed)
         _warn_if_collapsed(fit.training_posterior)
         self._fit = fit
         return self
+
+    @property
+    def components(self) -> Any:
+        """The chosen parts and options: of the engine ``svi``, a `Components`."""
+        return self._engine.components
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -197,7 +192,7 @@ class MetaCaDI:
         Raises:
             ModelFileError: The folder holds something else or cannot be written.
         """
-        self._fitted().save(folder, components=self.components)
+        self._fitted().save(folder)
 
     @classmethod
     def load(
@@ -219,9 +214,8 @@ class MetaCaDI:
             ModelFileError: The folder is missing, truncated, inconsistent or of another schema.
         """
         model = cls()
-        model._fit, model.components = Fitted.load(
-            folder, device=check_device(device), replacements=components
-        )
+        fit = Fitted.load(folder, device=check_device(device), replacements=components)
+        model._fit, model._engine = fit, fit.engine
         return model
 
     def _fitted(self) -> Fitted:

@@ -21,15 +21,17 @@ ROOMS = [
     {"models"},
     {"guides"},
     {"inference"},
-    {"metrics", "_truth"},
+    {"metrics", "calibration", "_truth"},
     {"components"},
+    {"engines"},
     {"fitted"},
     {"estimator"},
     {"plots", "report", "testing", "demo", "cli", "_output", "_simulate", "__main__"},
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 NARROW = {
-    "metrics": ROOMS[0] | {"ops", "_truth"},
+    "metrics": ROOMS[0] | {"ops", "_truth", "calibration"},
+    "calibration": ROOMS[0] | {"_truth"},
     "_truth": ROOMS[0] | {"ops"},
     "simulators": ROOMS[0] | {"ops", "data"},
 }

@@ -1,7 +1,7 @@
 """Draws from a fitted guide, and what the model says of them, many graphs at once."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,31 +14,16 @@ from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.objective import node
 from pyro_metacadi.inference.training import isolated, stream_seed
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.ops.relax import adjacency_from_order
 
-__all__ = ["Chain", "GraphDraws", "draw_graphs", "draw_jointly", "score", "target_probability"]
+__all__ = ["GraphDraws", "SVIChain"]
 
 # Hidden activations held at once, in floats: 64 MiB.
 CHUNK_FLOATS = 2**24
-
-
-class Chain(NamedTuple):
-    """A model and its guide, fitted together from one seed."""
-
-    model: MetaCaDIModel
-    guide: MetaCaDIGuide
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.model.zero.device
-
-    def to(self, device: torch.device) -> "Chain":
-        """Move both modules to `device`, in place."""
-        return Chain(self.model.to(device), self.guide.to(device))
 
 
 @dataclass(frozen=True)
@@ -63,83 +48,114 @@ class GraphDraws:
             }
 
 
-@torch.no_grad()
-def draw_graphs(chain: Chain, num_draws: int, *, seed: int) -> GraphDraws:
-    """Independent graphs of one chain; the same for the same seed, whatever tasks and device."""
-    # Each device has its own generator, so that graphs are always drawn on the CPU.
-    dag = copy.deepcopy(chain.guide.dag).cpu()
-    with isolated(stream_seed(seed, "graphs")):
-        shape = torch.Size([num_draws])
-        order_score, edge = dag.order().sample(shape), dag.edge().sample(shape)
-    return GraphDraws(order_score.to(chain.device), edge.to(chain.device))
+class SVIChain(NamedTuple):
+    """A model and its guide, fitted together from one seed: the `Chain` of the engine ``svi``."""
+
+    model: MetaCaDIModel
+    guide: MetaCaDIGuide
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.model.zero.device
+
+    def to(self, device: torch.device) -> "SVIChain":
+        """Move both modules to `device`, in place."""
+        return SVIChain(self.model.to(device), self.guide.to(device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers, such as ``guide.dag.edge_logits``."""
+        return {
+            f"{part}.{name}": value
+            for part, module in self._asdict().items()
+            for name, value in module.state_dict().items()
+        }
+
+    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> TaskBatch:
+        """Rows of tasks as one batch on the chain's device."""
+        return TaskBatch.from_arrays(standardised, device=self.device)
+
+    @torch.no_grad()
+    def edge_probability(self) -> Float[np.ndarray, "parent child"]:
+        """Probability of every edge under the guide, exact."""
+        return self.guide.dag.edge_probability().double().cpu().numpy()
+
+    @torch.no_grad()
+    def draw_graphs(self, num_draws: int, *, seed: int) -> GraphDraws:
+        """Independent graphs; the same for the same seed, whatever the tasks and the device."""
+        # Each device has its own generator, so that graphs are always drawn on the CPU.
+        dag = copy.deepcopy(self.guide.dag).cpu()
+        with isolated(stream_seed(seed, "graphs")):
+            shape = torch.Size([num_draws])
+            order_score, edge = dag.order().sample(shape), dag.edge().sample(shape)
+        return GraphDraws(order_score.to(self.device), edge.to(self.device))
+
+    @torch.no_grad()
+    def target_probability(
+        self, tasks: TaskBatch, graphs: GraphDraws
+    ) -> Float[np.ndarray, "task variable"]:
+        """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
+        total = torch.zeros(tasks.num_tasks, tasks.num_variables, dtype=torch.float64)
+        with isolated(0, self.device):
+            for values in graphs.chunks(_chunk_size(self, tasks)):
+                logits, _ = self.guide.infer_targets(tasks, **values)
+                total += torch.sigmoid(logits.double()).sum(0).cpu()
+        return (total / len(graphs.order_score)).numpy()
+
+    @torch.no_grad()
+    def draw_jointly(
+        self, tasks: TaskBatch, graphs: GraphDraws, *, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Targets of every task for every graph: joint draws from the guide.
+
+        Returns:
+            ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
+            ``[draw, task, variable]``, both int8.
+        """
+        targets = []
+        with isolated(stream_seed(seed, "targets"), self.device):
+            for values in graphs.chunks(_chunk_size(self, tasks)):
+                drawn = _guide_trace(self, tasks, values)
+                target = node(drawn, "intervention_target")["value"]
+                targets.append(target.squeeze(-2).to(torch.int8).cpu())
+        return {
+            "adjacency": graphs.adjacency.to(torch.int8).cpu().numpy(),
+            "intervention_target": torch.cat(targets).numpy(),
+        }
+
+    @torch.no_grad()
+    def score(self, tasks: TaskBatch, graphs: GraphDraws, *, seed: int) -> dict[str, np.ndarray]:
+        """Joint draws as in `draw_jointly`, with their densities.
+
+        Returns:
+            The draws, and ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the
+            other), ``log_p`` ``[draw]``, the model's log density of draw and data, and ``log_q``
+            ``[draw]``, the guide's. Both are densities of (order_score, edge, targets), of which
+            ``adjacency`` is a function, so that their difference is the draw's log weight. The
+            readout, a function of the graph and the data, enters neither.
+        """
+        names = ("target", "log_likelihood", "log_p", "log_q")
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        with isolated(stream_seed(seed, "targets"), self.device):
+            for values in graphs.chunks(_chunk_size(self, tasks)):
+                guide_trace = _guide_trace(self, tasks, values)
+                model_trace = _model_trace(self, tasks, values, guide_trace)
+                target = node(guide_trace, "intervention_target")
+                parts["target"].append(target["value"].squeeze(-2).to(torch.int8))
+                parts["log_likelihood"].append(node(model_trace, "x")["log_prob"][:, tasks.mask])
+                parts["log_p"].append(_per_draw(model_trace))
+                graph_log_q = _graph_log_q(self, values)
+                parts["log_q"].append(graph_log_q + target["log_prob"].flatten(1).sum(-1))
+        joined = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
+        joined["intervention_target"] = joined.pop("target")
+        joined["adjacency"] = graphs.adjacency.to(torch.int8).cpu().numpy()
+        return joined
 
 
-@torch.no_grad()
-def target_probability(
-    chain: Chain, batch: TaskBatch, graphs: GraphDraws
-) -> Float[np.ndarray, "task variable"]:
-    """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-    total = torch.zeros(batch.num_tasks, batch.num_variables, dtype=torch.float64)
-    with isolated(0, chain.device):
-        for values in graphs.chunks(_chunk_size(chain, batch)):
-            logits, _ = chain.guide.infer_targets(batch, **values)
-            total += torch.sigmoid(logits.double()).sum(0).cpu()
-    return (total / len(graphs.order_score)).numpy()
+_: type[Chain] = SVIChain  # a method that is missing is named here, when types are checked
 
 
-@torch.no_grad()
-def draw_jointly(
-    chain: Chain, batch: TaskBatch, graphs: GraphDraws, *, seed: int
-) -> dict[str, np.ndarray]:
-    """Targets of every task for every graph: joint draws from the guide.
-
-    Returns:
-        ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
-        ``[draw, task, variable]``, both int8.
-    """
-    targets = []
-    with isolated(stream_seed(seed, "targets"), chain.device):
-        for values in graphs.chunks(_chunk_size(chain, batch)):
-            drawn = _guide_trace(chain, batch, values)
-            target = node(drawn, "intervention_target")["value"]
-            targets.append(target.squeeze(-2).to(torch.int8).cpu())
-    return {
-        "adjacency": graphs.adjacency.to(torch.int8).cpu().numpy(),
-        "intervention_target": torch.cat(targets).numpy(),
-    }
-
-
-@torch.no_grad()
-def score(
-    chain: Chain, batch: TaskBatch, graphs: GraphDraws, *, seed: int
-) -> dict[str, np.ndarray]:
-    """Joint draws as in `draw_jointly`, with their densities.
-
-    Returns:
-        The draws, and ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the other),
-        ``log_p`` ``[draw]``, the model's log density of draw and data, and ``log_q`` ``[draw]``,
-        the guide's. Both are densities of (order_score, edge, targets), of which ``adjacency`` is a
-        function, so that their difference is the draw's log weight. The readout, a function of the
-        graph and the data, enters neither.
-    """
-    parts: dict[str, list[Tensor]] = {k: [] for k in ("target", "log_likelihood", "log_p", "log_q")}
-    with isolated(stream_seed(seed, "targets"), chain.device):
-        for values in graphs.chunks(_chunk_size(chain, batch)):
-            guide_trace = _guide_trace(chain, batch, values)
-            model_trace = _model_trace(chain, batch, values, guide_trace)
-            target = node(guide_trace, "intervention_target")
-            parts["target"].append(target["value"].squeeze(-2).to(torch.int8))
-            parts["log_likelihood"].append(node(model_trace, "x")["log_prob"][:, batch.mask])
-            parts["log_p"].append(_per_draw(model_trace))
-            graph_log_q = _graph_log_q(chain, values)
-            parts["log_q"].append(graph_log_q + target["log_prob"].flatten(1).sum(-1))
-    joined = {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
-    joined["intervention_target"] = joined.pop("target")
-    joined["adjacency"] = graphs.adjacency.to(torch.int8).cpu().numpy()
-    return joined
-
-
-def _guide_trace(chain: Chain, batch: TaskBatch, values: dict[str, Tensor]) -> poutine.Trace:
+def _guide_trace(chain: SVIChain, batch: TaskBatch, values: dict[str, Tensor]) -> poutine.Trace:
     with pyro.plate("draws", len(values["edge"]), dim=-3):
         trace = poutine.trace(chain.guide.given(values)).get_trace(batch)
     trace.compute_log_prob()
@@ -147,7 +163,7 @@ def _guide_trace(chain: Chain, batch: TaskBatch, values: dict[str, Tensor]) -> p
 
 
 def _model_trace(
-    chain: Chain, batch: TaskBatch, values: dict[str, Tensor], guide_trace: poutine.Trace
+    chain: SVIChain, batch: TaskBatch, values: dict[str, Tensor], guide_trace: poutine.Trace
 ) -> poutine.Trace:
     model = poutine.replay(poutine.condition(chain.model, values), guide_trace)
     with pyro.plate("draws", len(values["edge"]), dim=-3):
@@ -161,12 +177,12 @@ def _per_draw(trace: poutine.Trace) -> Float[Tensor, " draw"]:
     return torch.stack([node(trace, name)["log_prob"].flatten(1).sum(-1) for name in sites]).sum(0)
 
 
-def _graph_log_q(chain: Chain, values: dict[str, Tensor]) -> Float[Tensor, " draw"]:
+def _graph_log_q(chain: SVIChain, values: dict[str, Tensor]) -> Float[Tensor, " draw"]:
     dag = chain.guide.dag
     log_q = dag.order().log_prob(values["order_score"]) + dag.edge().log_prob(values["edge"])
     return log_q.flatten(1).sum(-1)
 
 
-def _chunk_size(chain: Chain, batch: TaskBatch) -> int:
+def _chunk_size(chain: SVIChain, batch: TaskBatch) -> int:
     per_draw = batch.mask.numel() * batch.num_variables * chain.model.mechanisms.num_features
     return max(1, CHUNK_FLOATS // per_draw)

@@ -1,6 +1,6 @@
 """The posterior over the graph and over the intervention targets of a set of tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +9,10 @@ import torch
 import xarray as xr
 
 from pyro_metacadi.checks import check_count, check_seed, check_threshold
-from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
-from pyro_metacadi.inference.draws import (
-    Chain,
-    GraphDraws,
-    draw_graphs,
-    draw_jointly,
-    score,
-    target_probability,
-)
+from pyro_metacadi.inference.chains import Chain, Graphs
 from pyro_metacadi.inference.training import stream_seed
 
 if TYPE_CHECKING:
@@ -47,13 +39,13 @@ class Posterior:
     """What was learned about the graph, and about who was hit in each of `tasks`.
 
     Made by `MetaCaDI.posterior` (training tasks) and `MetaCaDI.adapt` (other tasks). Nothing here
-    trains: a task's readouts follow in closed form from all its rows (Eq. 6), and probabilities
-    average over graphs drawn from the fitted guide.
+    trains: the chains judge a task by all its rows (the engine ``svi`` by Eq. 6, in closed form),
+    and target probabilities average over graphs drawn from them.
 
     Args:
-        chains: Independently fitted models; all count alike.
+        chains: Posteriors over graphs, fitted independently by one engine; all count alike.
         tasks: The tasks, in the user's units.
-        standardised: Their rows in the units of the model, one array ``[rows, variable]`` each.
+        standardised: Their rows in the units of the chains, one array ``[rows, variable]`` each.
         num_graphs: Graphs per chain that target probabilities average over; default 32.
         seed: Of these graphs.
         attrs: Written into `to_inference_data`.
@@ -76,7 +68,7 @@ class Posterior:
         self._chains, self._seed, self._attrs = chains, check_seed(seed), dict(attrs or {})
         num_graphs = NUM_GRAPHS if num_graphs is None else num_graphs
         self._num_graphs = check_count("num_graphs", num_graphs)
-        self._batch = TaskBatch.from_arrays(standardised, device=chains[0].device)
+        self._prepared = chains[0].prepare(standardised)  # chains of one fit prepare alike
 
     def __repr__(self) -> str:
         return (
@@ -115,7 +107,7 @@ class Posterior:
         )
 
     def sample(self, num_draws: int, *, seed: int = 0) -> xr.Dataset:
-        """Joint draws of graph and targets from the guide.
+        """Joint draws of graph and targets.
 
         Args:
             num_draws: Draws per chain.
@@ -125,7 +117,7 @@ class Posterior:
             int8 variables ``adjacency`` (chain, draw, parent, child), each draw a DAG, and
             ``intervention_target`` (chain, draw, task, variable).
         """
-        return self._dataset(self._per_chain(draw_jointly, num_draws=num_draws, seed=seed))
+        return self._dataset(self._per_chain(num_draws, seed=seed, scored=False))
 
     def sample_graphs(self, num_draws: int, *, seed: int = 0) -> xr.DataArray:
         """The graphs of ``sample(num_draws, seed=seed)`` alone, which is much faster."""
@@ -140,7 +132,7 @@ class Posterior:
         flatters targets. Rows of the tasks follow one another; the coordinate ``obs_task`` names
         each row's task. Units: nats, of the standardised data.
         """
-        arrays = self._per_chain(score, num_draws=num_draws, seed=seed)
+        arrays = self._per_chain(num_draws, seed=seed, scored=True)
         values = self._dataset({"log_likelihood": arrays["log_likelihood"]})["log_likelihood"]
         values.attrs["note"] = "in-sample: readouts were fitted to these rows"
         return values.assign_coords(obs_task=("obs", self._obs_task))
@@ -149,16 +141,18 @@ class Posterior:
         """Joint draws and data for ArviZ: an InferenceData, or a DataTree with ArviZ 1.x.
 
         Groups: posterior (``adjacency``, ``intervention_target``: int8 draws; ``edge_prob``,
-        ``target_prob``: each chain's probabilities, equal in all its draws), sample_stats
-        (``log_p``, ``log_q``), log_likelihood (``x``, per row, in-sample), observed_data (``x``,
-        the user's units) and constant_data (``obs_task``). Chains are independent restarts.
+        ``target_prob``: each chain's probabilities, equal in all its draws), sample_stats (what
+        `Chain.score` adds: ``log_p`` and ``log_q`` with the engine ``svi``), log_likelihood
+        (``x``, per row, in-sample), observed_data (``x``, the user's units) and constant_data
+        (``obs_task``). Chains are independent.
 
         Args:
             num_draws: Draws per chain.
             seed: Of the draws.
         """
-        drawn = self._per_chain(score, num_draws=num_draws, seed=seed)
-        posterior = {name: drawn[name] for name in ("adjacency", "intervention_target")}
+        drawn = self._per_chain(num_draws, seed=seed, scored=True)
+        log_likelihood = drawn.pop("log_likelihood")
+        posterior = {name: drawn.pop(name) for name in ("adjacency", "intervention_target")}
         for name, per_chain in (
             ("edge_prob", self._edge_prob_per_chain),
             ("target_prob", self._target_prob_per_chain),
@@ -166,8 +160,8 @@ class Posterior:
             posterior[name] = np.tile(per_chain.values[:, None], (1, num_draws, 1, 1))
         groups = {
             "posterior": posterior,
-            "sample_stats": {name: drawn[name] for name in ("log_p", "log_q")},
-            "log_likelihood": {"x": drawn["log_likelihood"]},
+            "sample_stats": drawn,
+            "log_likelihood": {"x": log_likelihood},
             "observed_data": {"x": np.concatenate(self.tasks.arrays)},
             "constant_data": {"obs_task": self._obs_task},
         }
@@ -194,13 +188,12 @@ class Posterior:
 
     @cached_property
     def _edge_prob_per_chain(self) -> xr.DataArray:
-        probs = [c.guide.dag.edge_probability().detach().double().cpu() for c in self._chains]
-        return self._array("edge_prob", np.stack([p.numpy() for p in probs]))
+        return self._array("edge_prob", np.stack([c.edge_probability() for c in self._chains]))
 
     @cached_property
     def _target_prob_per_chain(self) -> xr.DataArray:
         probs = [
-            target_probability(chain, self._batch, graphs)
+            chain.target_probability(self._prepared, graphs)
             for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
         ]
         finite = np.isfinite(probs).all(axis=(0, 2))
@@ -211,21 +204,19 @@ class Posterior:
             )
         return self._array("target_prob", np.stack(probs))
 
-    def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, GraphDraws]]:
+    def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, Graphs]]:
         num_draws = check_count("num_draws", num_draws)
         return [
-            (chain, draw_graphs(chain, num_draws, seed=stream_seed(seed, index)))
+            (chain, chain.draw_graphs(num_draws, seed=stream_seed(seed, index)))
             for index, chain in enumerate(self._chains)
         ]
 
-    def _per_chain(
-        self, function: Callable[..., dict[str, np.ndarray]], *, num_draws: int, seed: int
-    ) -> dict[str, np.ndarray]:
-        """Call `function` for every chain's graphs and stack the arrays ``[chain, draw, ...]``."""
-        results = [
-            function(chain, self._batch, graphs, seed=stream_seed(seed, index))
-            for index, (chain, graphs) in enumerate(self._graphs(num_draws, seed=seed))
-        ]
+    def _per_chain(self, num_draws: int, *, seed: int, scored: bool) -> dict[str, np.ndarray]:
+        """Every chain's joint draws, scored or not, stacked to arrays ``[chain, draw, ...]``."""
+        results = []
+        for index, (chain, graphs) in enumerate(self._graphs(num_draws, seed=seed)):
+            draw = chain.score if scored else chain.draw_jointly
+            results.append(draw(self._prepared, graphs, seed=stream_seed(seed, index)))
         return {name: np.stack([r[name] for r in results]) for name in results[0]}
 
     @property

@@ -6,6 +6,7 @@ model or the new one, never half of one.
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 from pyro_metacadi._files import checked_path, staged_folder
 from pyro_metacadi.errors import ModelFileError
 
-__all__ = ["SCHEMA", "fill_module", "read_model", "write_model"]
+__all__ = ["SCHEMA", "fill_module", "read_model", "refuse_unless", "write_model"]
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER, TENSORS = "model.json", "tensors.safetensors"
 
 
@@ -156,3 +157,16 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str
                 f"copy the model again."
             )
     module.load_state_dict(stored)
+
+
+def refuse_unless(consistent: bool, name: str, got: Any) -> None:
+    """Say of the entry of that name that it does not fit the rest, unless it does.
+
+    Raises:
+        ModelFileError: It is not consistent.
+    """
+    if not consistent:
+        raise ModelFileError(
+            f"{name}: expected what fits the model's data and variables, got {reprlib.repr(got)}. "
+            f"Save or copy the model again."
+        )

@@ -5,7 +5,6 @@ import torch
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.inference import draws
-from pyro_metacadi.inference.draws import draw_graphs, draw_jointly, score, target_probability
 from pyro_metacadi.inference.training import isolated
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import state, tiny_chain
@@ -28,11 +27,11 @@ def equal(first, second):
 
 
 def test_graphs_are_seeded_dags():
-    graphs = draw_graphs(chain(), 200, seed=3)
+    graphs = chain().draw_graphs(200, seed=3)
     assert graphs.adjacency.shape == (200, D, D)
     assert all(is_dag(adjacency) for adjacency in graphs.adjacency)
-    assert torch.equal(graphs.edge, draw_graphs(chain(), 200, seed=3).edge)
-    assert not torch.equal(graphs.edge, draw_graphs(chain(), 200, seed=4).edge)
+    assert torch.equal(graphs.edge, chain().draw_graphs(200, seed=3).edge)
+    assert not torch.equal(graphs.edge, chain().draw_graphs(200, seed=4).edge)
 
 
 def test_targets_do_not_share_random_numbers_with_the_graphs():
@@ -41,8 +40,8 @@ def test_targets_do_not_share_random_numbers_with_the_graphs():
     for parameter in fit.guide.predictor.parameters():
         parameter.data.zero_()
     batch = TaskBatch.from_arrays([np.zeros((3, D))])
-    graphs = draw_graphs(fit, 4000, seed=5)
-    target = draw_jointly(fit, batch, graphs, seed=5)["intervention_target"][:, 0]
+    graphs = fit.draw_graphs(4000, seed=5)
+    target = fit.draw_jointly(batch, graphs, seed=5)["intervention_target"][:, 0]
     for i in range(D):
         correlation = np.corrcoef(graphs.order_score[:, i].numpy(), target[:, i])[0, 1]
         assert abs(correlation) < 5 / np.sqrt(4000)
@@ -50,27 +49,27 @@ def test_targets_do_not_share_random_numbers_with_the_graphs():
 
 def test_target_probabilities_are_the_mean_over_graphs_of_the_guides():
     fit, batch = chain(), all_rows()
-    graphs = draw_graphs(fit, 7, seed=0)
+    graphs = fit.draw_graphs(7, seed=0)
     total = np.zeros((3, D))
     for order_score, edge in zip(graphs.order_score, graphs.edge, strict=True):
         with isolated(0), torch.no_grad():
             logits, _ = fit.guide.infer_targets(batch, order_score=order_score, edge=edge)
         total += torch.sigmoid(logits.double()).numpy()
-    np.testing.assert_allclose(target_probability(fit, batch, graphs), total / 7, atol=1e-6)
+    np.testing.assert_allclose(fit.target_probability(batch, graphs), total / 7, atol=1e-6)
 
 
 def test_targets_are_drawn_as_often_as_their_probability_says():
     fit, batch = chain(), all_rows()
-    graphs = draw_graphs(fit, 3000, seed=0)
-    drawn = draw_jointly(fit, batch, graphs, seed=1)["intervention_target"]
-    probability = target_probability(fit, batch, graphs)
+    graphs = fit.draw_graphs(3000, seed=0)
+    drawn = fit.draw_jointly(batch, graphs, seed=1)["intervention_target"]
+    probability = fit.target_probability(batch, graphs)
     error = np.sqrt(probability * (1 - probability) / 3000)
     assert (np.abs(drawn.mean(0) - probability) < 5 * error).all()
 
 
 def test_joint_draws_are_small_integers_of_the_documented_shapes():
     fit = chain()
-    drawn = draw_jointly(fit, all_rows(), draw_graphs(fit, 6, seed=0), seed=1)
+    drawn = fit.draw_jointly(all_rows(), fit.draw_graphs(6, seed=0), seed=1)
     assert drawn["adjacency"].shape == (6, D, D)
     assert drawn["intervention_target"].shape == (6, 3, D)
     assert {array.dtype for array in drawn.values()} == {np.dtype(np.int8)}
@@ -78,30 +77,30 @@ def test_joint_draws_are_small_integers_of_the_documented_shapes():
 
 def test_scored_draws_are_the_joint_draws():
     fit = chain()
-    graphs = draw_graphs(fit, 6, seed=0)
-    plain = draw_jointly(fit, all_rows(), graphs, seed=1)
-    assert equal(plain, score(fit, all_rows(), graphs, seed=1))
+    graphs = fit.draw_graphs(6, seed=0)
+    plain = fit.draw_jointly(all_rows(), graphs, seed=1)
+    assert equal(plain, fit.score(all_rows(), graphs, seed=1))
 
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_results_do_not_depend_on_how_many_graphs_are_held_at_once(size, monkeypatch):
     fit, batch = chain(), all_rows()
-    graphs = draw_graphs(fit, 6, seed=0)
-    whole = target_probability(fit, batch, graphs)
+    graphs = fit.draw_graphs(6, seed=0)
+    whole = fit.target_probability(batch, graphs)
     likelihood = {}
     for chunk in (draws.CHUNK_FLOATS, size * batch.mask.numel() * D * 5):
         monkeypatch.setattr(draws, "CHUNK_FLOATS", chunk)
-        likelihood[chunk] = score(fit, batch, graphs, seed=1)
+        likelihood[chunk] = fit.score(batch, graphs, seed=1)
         assert likelihood[chunk]["log_likelihood"].shape == (6, sum(ROWS))
-    np.testing.assert_allclose(target_probability(fit, batch, graphs), whole, atol=1e-6)
+    np.testing.assert_allclose(fit.target_probability(batch, graphs), whole, atol=1e-6)
     first, second = likelihood.values()
     np.testing.assert_array_equal(first["adjacency"], second["adjacency"])
 
 
 def test_densities_equal_those_computed_by_hand():
     fit, batch = chain(), all_rows()
-    graphs = draw_graphs(fit, 4, seed=0)
-    scored = score(fit, batch, graphs, seed=1)
+    graphs = fit.draw_graphs(4, seed=0)
+    scored = fit.score(batch, graphs, seed=1)
     for k in range(4):
         expected = by_hand(fit, batch, graphs, k, target=scored["intervention_target"][k])
         for name, value in expected.items():
@@ -138,8 +137,8 @@ def by_hand(fit, batch, graphs, k, *, target):
 def test_drawing_changes_no_parameter_and_needs_no_gradient():
     fit, batch = chain(), all_rows()
     before = state(fit)
-    graphs = draw_graphs(fit, 4, seed=0)
-    target_probability(fit, batch, graphs)
-    score(fit, batch, graphs, seed=0)
+    graphs = fit.draw_graphs(4, seed=0)
+    fit.target_probability(batch, graphs)
+    fit.score(batch, graphs, seed=0)
     assert state(fit) == before
     assert all(p.grad is None for part in fit for p in part.parameters())

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.inference.chains import Chain
+from pyro_metacadi.inference.draws import GraphDraws
+from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import fitted, random_states, tiny_tasks
 
@@ -180,6 +183,52 @@ def test_inference_data_has_the_documented_groups_shapes_and_dtypes(num_chains):
     mean = drawn.target_prob.mean(("chain", "draw"))
     np.testing.assert_allclose(mean, result.target_probs)
     assert data.attrs["inference_library"] == "pyro_metacadi"
+
+
+class EmptyGraphs:
+    """A chain of no engine: no edges, no targets, and a statistic of its own."""
+
+    device = torch.device("cpu")
+
+    def prepare(self, standardised):
+        return [len(rows) for rows in standardised]
+
+    def edge_probability(self):
+        return np.zeros((3, 3))
+
+    def draw_graphs(self, num_draws, *, seed):
+        return GraphDraws(torch.zeros(num_draws, 3), torch.zeros(num_draws, 3, 3))
+
+    def target_probability(self, tasks, graphs):
+        return np.zeros((len(tasks), 3))
+
+    def draw_jointly(self, tasks, graphs, *, seed):
+        num_draws = len(graphs.adjacency)
+        return {
+            "adjacency": graphs.adjacency.numpy().astype(np.int8),
+            "intervention_target": np.zeros((num_draws, len(tasks), 3), dtype=np.int8),
+        }
+
+    def score(self, tasks, graphs, *, seed):
+        drawn = self.draw_jointly(tasks, graphs, seed=seed)
+        num_draws = len(drawn["adjacency"])
+        likelihood = np.zeros((num_draws, sum(tasks)))
+        return {**drawn, "log_likelihood": likelihood, "temperature": np.arange(num_draws)}
+
+    def tensors(self):
+        return {}
+
+
+def test_any_chain_will_do_and_names_its_own_statistics():
+    chains, tasks = [EmptyGraphs(), EmptyGraphs()], new_tasks()
+    assert all(isinstance(chain, Chain) for chain in (*chains, *fitted()._fit.chains))
+    result = Posterior(chains, tasks, standardised=tasks.arrays)
+    assert result.edge_probs.sum() == result.target_probs.sum() == 0
+    assert result.sample(4).adjacency.sum() == result.sample_graphs(4).sum() == 0
+    assert result.log_likelihood(num_draws=4).shape == (2, 4, 6)
+    statistics = result.to_inference_data(num_draws=4).sample_stats
+    assert list(statistics.data_vars) == ["temperature"]
+    np.testing.assert_array_equal(statistics.temperature, [[0, 1, 2, 3]] * 2)
 
 
 def test_inference_data_survives_a_file_and_arviz_summarises_it(tmp_path):

@@ -1,0 +1,215 @@
+"""The ways to get chains from tasks: what an engine must do, and the engines there are.
+
+A second engine is a class as `Engine` describes it, entered in `ENGINES`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_metacadi.checks import NUM_SEEDS
+from pyro_metacadi.components import Components
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.scaling import Standardizer
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.inference.chains import Chain
+from pyro_metacadi.inference.draws import SVIChain
+from pyro_metacadi.inference.storage import fill_module, refuse_unless
+from pyro_metacadi.inference.training import Callback, Training, isolated, train
+from pyro_metacadi.typing import Array
+
+__all__ = ["ENGINES", "Engine", "SVIEngine", "Scaling", "StandardScaling"]
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """The map from the user's units to those of the chains, fitted on the training tasks."""
+
+    def transform(self, tasks: TaskDataset) -> list[Array]:
+        """Each task's rows in the units of the chains: float64 arrays ``[rows, variable]``."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is to be saved, by name."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A way to get chains from tasks, with the options that the user chose."""
+
+    name: ClassVar[str]
+    """As in ``MetaCaDI(engine=...)`` and in saved models."""
+
+    @property
+    def components(self) -> Any:
+        """The options, shown as `MetaCaDI.components`."""
+        ...
+
+    @classmethod
+    def resolve(cls, **choices: Any) -> "Engine":
+        """An engine with the choices of `MetaCaDI`; None means the default.
+
+        Raises:
+            ConfigError: A choice is bad, or not this engine's to make.
+        """
+        ...
+
+    @classmethod
+    def from_json(cls, data: Any, **replacements: Any) -> "Engine":
+        """The inverse of `to_json`; `replacements` supply parts that are not this package's.
+
+        Raises:
+            ModelFileError: An entry is missing or bad, or names no part of this package.
+        """
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain data."""
+        ...
+
+    def fit_chains(
+        self,
+        tasks: TaskDataset,
+        *,
+        num_steps: int | None,
+        num_chains: int,
+        seed: int,
+        device: torch.device,
+        progress: bool,
+        callbacks: Sequence[Callback],
+    ) -> tuple[tuple[Chain, ...], tuple[dict[str, np.ndarray], ...], Scaling]:
+        """Learn from `tasks`; arguments as in `MetaCaDI.fit`, which checked all but `num_steps`.
+
+        Returns:
+            The chains; for each its history, ``loss`` and other series of shape ``[step]`` by
+            name; the scaling of the data.
+        """
+        ...
+
+    def restore(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        variables: tuple[str, ...],
+        num_chains: int,
+        device: torch.device,
+    ) -> tuple[tuple[Chain, ...], Scaling]:
+        """Chains and scaling from their `tensors`, saved under ``chain{index}.`` and ``scaling.``.
+
+        Raises:
+            ModelFileError: A tensor is bad or does not fit the others.
+            KeyError: A tensor is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class StandardScaling:
+    """A `Standardizer` as a `Scaling`."""
+
+    standardizer: Standardizer
+
+    def transform(self, tasks: TaskDataset) -> list[Array]:
+        """Each task's rows, standardised."""
+        return self.standardizer.transform(tasks)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Mean and scale."""
+        return {name: torch.tensor(getattr(self.standardizer, name)) for name in ("mean", "scale")}
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...]
+    ) -> "StandardScaling":
+        """The inverse of `tensors`, of names that start with ``scaling.``; errors as `Engine`."""
+        mean, scale = tensors["scaling.mean"], tensors["scaling.scale"]
+        for name, values in {"scaling.mean": mean, "scaling.scale": scale}.items():
+            refuse_unless(values.dtype == torch.float64, name, values.dtype)
+            fits = values.shape == (len(variables),) and bool(values.isfinite().all())
+            refuse_unless(fits, name, values.tolist())
+        refuse_unless(bool((scale > 0).all()), "scaling.scale", scale.tolist())
+        return cls(Standardizer(mean.numpy(), scale.numpy(), variables))
+
+
+@dataclass(frozen=True)
+class SVIEngine:
+    """The paper's: DP-DAG guides trained by stochastic variational inference, one per restart."""
+
+    name: ClassVar[str] = "svi"
+    components: Components
+
+    @classmethod
+    def resolve(cls, **choices: Any) -> "SVIEngine":
+        """An engine of `Components`."""
+        return cls(Components.resolve(**choices))
+
+    @classmethod
+    def from_json(cls, data: Any, **replacements: Any) -> "SVIEngine":
+        """An engine of the `Components` that were written down."""
+        components = Components.from_json(data, **replacements)
+        components.build_objective()  # not needed before the next fit, but refused now if bad
+        return cls(components)
+
+    def to_json(self) -> dict[str, Any]:
+        """The components as plain data."""
+        return self.components.to_json()
+
+    def fit_chains(
+        self,
+        tasks: TaskDataset,
+        *,
+        num_steps: int | None,
+        num_chains: int,
+        seed: int,
+        device: torch.device,
+        progress: bool,
+        callbacks: Sequence[Callback],
+    ) -> tuple[tuple[SVIChain, ...], tuple[dict[str, np.ndarray], ...], StandardScaling]:
+        """Train a model and its guide from each of `num_chains` consecutive seeds."""
+        options = self.components.training
+        if num_steps is not None:
+            options = Training(**{**vars(options), "num_steps": num_steps})
+        scaling = StandardScaling(Standardizer.fit(tasks))
+        batch = TaskBatch.from_arrays(scaling.transform(tasks), device=device)
+        chains, history = [], []
+        for index in range(num_chains):
+            with isolated((seed + index) % NUM_SEEDS, device):
+                chain = self.components.build(len(tasks.variables)).to(device)
+                record = train(
+                    *chain,
+                    batch,
+                    objective=self.components.build_objective(),
+                    options=options,
+                    callbacks=callbacks,
+                    progress=progress,
+                )
+            chains.append(chain)
+            history.append(record)
+        return tuple(chains), tuple(history), scaling
+
+    def restore(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        variables: tuple[str, ...],
+        num_chains: int,
+        device: torch.device,
+    ) -> tuple[tuple[SVIChain, ...], StandardScaling]:
+        """Build chains and fill them."""
+        scaling = StandardScaling.restore(tensors, variables=variables)
+        chains = []
+        for index in range(num_chains):
+            with isolated(0):
+                chain = self.components.build(len(variables))
+            for part, module in chain._asdict().items():
+                fill_module(module, tensors, prefix=f"chain{index}.{part}.")
+            chains.append(chain.to(device))
+        return tuple(chains), scaling
+
+
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (SVIEngine,)}
