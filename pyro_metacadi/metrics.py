@@ -4,7 +4,8 @@
 output is scored by the same code. Distances count errors (lower is better) and mean little without
 the empty graph's, which `evaluate` reports beside them. Where both sides carry names (a DataArray,
 a DataFrame) rows and columns are matched by name, otherwise by position. A score that is not
-defined on its input is NaN with an `UndefinedMetricWarning`, never 0.
+defined on its input is NaN with an `UndefinedMetricWarning`, never 0. Whether probabilities keep
+their word is another question than whether they rank well: `calibration` and `reliability`.
 """
 
 import warnings
@@ -22,10 +23,19 @@ from pyro_metacadi._truth import (
     true_graph,
     true_targets,
 )
+from pyro_metacadi.calibration import calibration, reliability
 from pyro_metacadi.errors import DataError, UndefinedMetricWarning
 from pyro_metacadi.typing import Array
 
-__all__ = ["edge_scores", "evaluate", "expected_shd", "expected_sid", "target_scores"]
+__all__ = [
+    "calibration",
+    "edge_scores",
+    "evaluate",
+    "expected_shd",
+    "expected_sid",
+    "reliability",
+    "target_scores",
+]
 
 
 def evaluate(
@@ -46,7 +56,10 @@ def evaluate(
     Returns:
         ``e_shd`` and ``e_sid`` (see `expected_shd`, `expected_sid`), ``empty_shd`` (the empty
         graph's SHD: the number of true edges), ``edge_auroc`` and ``edge_ap`` (see `edge_scores`),
-        ``intv_auroc``, ``intv_ap``, ``intv_top1`` and ``base_rate`` (see `target_scores`).
+        ``intv_auroc``, ``intv_ap``, ``intv_top1`` and ``base_rate`` (see `target_scores`); of the
+        ordered pairs of distinct variables ``edge_ece``, ``edge_brier`` and
+        ``edge_spiegelhalter_z``, of all (task, variable) pairs, also in tasks without a target,
+        ``intv_ece``, ``intv_brier`` and ``intv_spiegelhalter_z`` (see `calibration`).
 
     Raises:
         GraphError: `adjacency` is not a DAG over the posterior's variables.
@@ -67,6 +80,8 @@ def evaluate(
         "e_sid": expected_sid(draws, truth),
         "empty_shd": float(truth.sum()),
         **ranked,
+        **_calibration_scores(edge_probs, truth, prefix="edge"),
+        **_calibration_scores(target_probs, intervention_targets, prefix="intv"),
     }
 
 
@@ -193,6 +208,14 @@ def _curve_scores(truth: Array, scores: Array, *, prefix: str) -> dict[str, floa
 
     values = (roc_auc_score(truth, scores), average_precision_score(truth, scores))
     return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _calibration_scores(probs: Any, truth: ArrayLike, *, prefix: str) -> dict[str, float]:
+    scores = {f"{prefix}_{name}": name for name in ("ece", "brier", "spiegelhalter_z")}
+    if probs.size <= (len(probs) if prefix == "edge" else 0):  # a graph's diagonal is not scored
+        return {name: _undefined(name, needs="a pair to score", got="none") for name in scores}
+    values = calibration(probs, truth)
+    return {name: values[score] for name, score in scores.items()}
 
 
 def _expected_distance(draws: ArrayLike, truth: Array, *, distance: Literal["shd", "sid"]) -> float:

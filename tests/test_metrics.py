@@ -181,6 +181,12 @@ class TestEvaluate:
             "intv_ap": 1.0,
             "intv_top1": 1.0,
             "base_rate": pytest.approx(1 / 3),
+            "edge_ece": pytest.approx((2 * 0.25 + 2 * 0.5) / 6),  # .25 is never true, .5 always
+            "edge_brier": pytest.approx((2 * 0.25**2 + 2 * 0.5**2) / 6),
+            "edge_spiegelhalter_z": pytest.approx(-0.25 / math.sqrt(2 * 0.5**2 * 0.25 * 0.75)),
+            "intv_ece": pytest.approx((0.1 + 0.1 + 0.2) / 3),
+            "intv_brier": pytest.approx((0.1**2 + 0.1**2 + 0.2**2) / 3),
+            "intv_spiegelhalter_z": pytest.approx(-0.28 / math.sqrt(0.1728)),
         }
         assert all(type(value) is float for value in scores.values())
 
@@ -328,6 +334,7 @@ class TestUndefined:
         posterior = fake_posterior(np.zeros((1, 1, 1, 1)), [[0.5]], names=["A"])
         truth = {"adjacency": [[0]], "intervention_targets": [[1]]}
         names = {"e_sid", "edge_auroc", "edge_ap", "intv_auroc", "intv_ap"}
+        names |= {"edge_ece", "edge_brier", "edge_spiegelhalter_z"}
         self.check(lambda: metrics.evaluate(posterior, **truth), names)
 
     def test_distances_of_the_empty_truth_are_defined(self):

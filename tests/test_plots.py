@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
 
-from pyro_metacadi import plots
+from pyro_metacadi import metrics, plots
 from pyro_metacadi.errors import ConfigError, DataError
 
 
@@ -95,6 +96,53 @@ def test_the_given_axes_are_drawn_on():
     ax, _ = Figure().subplots(1, 2)
     assert plots.edge_heatmap(edges(), ax=ax) is ax
 
+    assert plots.reliability([0.5], [1], ax=ax) is ax
+
+
+def forecasts():
+    probs = np.random.default_rng(2).beta(0.3, 1.5, size=300)
+    return probs, np.random.default_rng(3).random(300) < probs
+
+
+def test_reliability_draws_share_over_probability_with_intervals_and_counts():
+    table = metrics.reliability(*forecasts(), num_bins=8).query("count > 0")
+    ax = plots.reliability(*forecasts(), num_bins=8)
+    points, _, (bars,) = ax.containers[0]
+    np.testing.assert_array_equal(points.get_xdata(), table["mean_probability"])
+    np.testing.assert_array_equal(points.get_ydata(), table["observed_share"])
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(ends, table[["interval_low", "interval_high"]], atol=1e-12)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 0], [1, 1]])
+    assert [text.get_text() for text in ax.texts] == [*map(str, table["count"]), "entries"]
+    assert (ax.get_xlabel(), ax.get_ylabel()[:14]) == ("stated probability", "observed share")
+    error = metrics.calibration(*forecasts(), num_bins=8)["ece"]
+    assert ax.get_title() == f"n = 300, expected calibration error {error:.3f}"
+
+
+def test_bins_without_entries_are_left_out():
+    assert len(plots.reliability([0.05, 0.95], [0, 1]).patches) == 2
+
+
+def test_the_diagonal_of_a_graph_is_not_counted():
+    assert plots.reliability(edges(), np.zeros((4, 4))).get_title().startswith("n = 12,")
+
+
+def test_reliability_is_grey_and_its_points_are_darkest():
+    ax = plots.reliability(*forecasts())
+    (line, points), bar = (ax.lines[0], ax.containers[0][0]), ax.patches[0]
+    colours = points.get_color(), line.get_color(), bar.get_facecolor()
+    assert [set(to_rgb(colour)) for colour in colours] == [{0.0}, {0.5}, {0.8}]
+
+
+@pytest.mark.parametrize("num_bins", [1, 10, 20, 25, 60])
+def test_what_is_written_fits_and_nothing_overlaps(num_bins):
+    ax = plots.reliability(*forecasts(), num_bins=num_bins)
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in (*ax.texts, ax.title, ax.xaxis.label)]
+    figure = ax.figure.bbox
+    assert all(figure.x0 <= b.x0 and b.x1 <= figure.x1 and b.y1 <= figure.y1 for b in boxes)
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
 
 @pytest.mark.parametrize("num_variables", [1, 2, 50])
 def test_labels_fit_their_cells(num_variables):
@@ -170,6 +218,8 @@ def test_a_figure_that_cannot_be_written_leaves_what_was_there(tmp_path, monkeyp
             DataError,
             r"truth: expected numbers, got 'a'",
         ),
+        (lambda: plots.reliability([0.5], [0, 1]), DataError, r"truth: expected shape \[1\]"),
+        (lambda: plots.reliability([0.5], [1], num_bins=0), ConfigError, "num_bins: .* got 0"),
         (lambda: plots.target_heatmap(targets() * np.nan), DataError, r"target_probs: .* got nan"),
         (
             lambda: plots.save_figure(plots.edge_heatmap(edges()), "edges.docx"),
