@@ -1,0 +1,265 @@
+"""Markov chains over orders, with the parent sets drawn given the order.
+
+Given an order, sums over parent sets are lookups in zeta-transformed score tables, so that a chain
+moves in the small and well connected space of orders; the graph follows exactly.
+
+Source: Friedman and Koller 2003; Kuipers and Moffa 2017 (restricted candidates, relocation by Gibbs
+sampling over all positions); Geyer 1991 (chains at several temperatures).
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from pyro.infer import MCMC
+from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
+from torch import Tensor
+
+from pyro_metacadi.checks import check_count
+from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.ops.graphs import order_ranks
+from pyro_metacadi.ops.subsets import ScoreTable, random_orders, sample_subsets, subset_levels
+from pyro_metacadi.typing import Array
+
+__all__ = ["OrderMCMC", "sample_graphs"]
+
+
+class _Moves:
+    """Moves of orders ``[row, position]``, whose entries are variables, causes first.
+
+    Beside an order goes its `key`: where in the flat tables the predecessors of that variable are.
+    In numpy: a sweep is a thousand calls on a few hundred entries, each half as dear as torch's.
+    """
+
+    def __init__(self, zeta: Tensor, bits: Tensor) -> None:
+        num_variables, size = zeta.shape
+        self.zeta, self.bits = zeta.numpy().ravel(), bits.numpy()
+        self.slot = np.arange(num_variables)
+        self.offset = self.slot * size
+        self.earlier = np.tri(num_variables, k=-1, dtype=np.int64)
+
+    def keys(self, order: Array) -> Array:
+        """Keys of the variables of an order."""
+        bits = self.bits[order[:, :, None], order[:, None, :]]
+        return self.offset[order] + (bits * self.earlier).sum(-1)
+
+    def log_weight(self, key: Array) -> Array:
+        """Log of the summed scores of all graphs that an order allows, ``[row]``."""
+        return self.zeta.take(key).sum(-1)
+
+    def relocate(
+        self, order: Array, key: Array, *, moved: Array, noise: Array
+    ) -> tuple[Array, Array]:
+        """Draw the position of `moved` ``[row]`` given the rest, by `noise` ``[row, position]``."""
+        moved = moved[:, None]
+        stays = order != moved
+        rest = order[stays].reshape(len(order), -1)
+        bit = self.bits[rest, moved]
+        before = key[stays].reshape(rest.shape) & ~bit  # of the others, if `moved` comes later
+        after = before | bit
+        own = np.concatenate([self.offset[moved], self.bits[moved, rest]], 1).cumsum(1)
+        # Two one-sided sums, not sums of differences: with -inf among them those would be NaN.
+        weight = self.zeta.take(own)
+        weight[:, 1:] += self.zeta.take(before).cumsum(1)
+        weight[:, :-1] += self.zeta.take(after)[:, ::-1].cumsum(1)[:, ::-1]
+        position = (weight + noise).argmax(1)[:, None]
+        left, right = self.slot < position, self.slot > position
+        order = np.where(right, np.concatenate([moved, rest], 1), moved)
+        key = np.where(right, np.concatenate([moved, after], 1), own)
+        order = np.where(left, np.concatenate([rest, moved], 1), order)
+        return order, np.where(left, np.concatenate([before, moved], 1), key)
+
+    def swap(
+        self, order: Array, key: Array, *, pair: Array, threshold: Array
+    ) -> tuple[Array, Array]:
+        """Swap positions `pair` ``[row, 2]`` where the log weight gains more than `threshold`."""
+        rows = np.arange(len(order))[:, None]
+        proposed = order.copy()
+        proposed[rows, pair] = order[rows, pair[:, ::-1]]
+        proposed_key = self.keys(proposed)
+        accept = (threshold < self.log_weight(proposed_key) - self.log_weight(key))[:, None]
+        return np.where(accept, proposed, order), np.where(accept, proposed_key, key)
+
+
+class OrderMCMC(MCMCKernel):
+    """A kernel for ``pyro.infer.MCMC`` that moves several chains of orders side by side.
+
+    A sweep relocates every variable once, in random sequence, by Gibbs sampling over all positions,
+    proposes d // 2 swaps, and proposes that each chain and its heated copies exchange orders. Then
+    every variable's parents are drawn given the order. A draw holds, in float64 on the CPU,
+
+    * ``order_score`` ``[chain, variable]``: minus the position, so that the larger comes first;
+    * ``edge`` ``[chain, parent, child]``: the DAG, `adjacency_from_order` of both. Pairs that the
+      order forbids are 0, not drawn from the prior;
+    * ``log_score`` ``[chain]``: the log score of that DAG, ``table.log_prob``.
+
+    Args:
+        table: Scores of the parent sets.
+        num_chains: Chains side by side; run ``MCMC`` itself with ``num_chains=1``.
+        seed: Of a generator of the kernel's own; torch's global one is neither read nor moved.
+        initial_orders: Variables of each chain in order, ``[chain, variable]``, causes first (as
+            `topological_order` lists them); by default random ones.
+        thin: Sweeps per draw.
+        num_temperatures: Copies of each chain, at weights to the power 1 down to 1/10: on peaked
+            scores chains are stuck without them. 1 is no heated copy.
+
+    Raises:
+        ConfigError: An option is of no use, or an initial order allows no scored graph.
+    """
+
+    model = None
+    _heated: Array
+
+    def __init__(
+        self,
+        table: ScoreTable,
+        *,
+        num_chains: int = 4,
+        seed: int = 0,
+        initial_orders: Int[Tensor, "chain variable"] | None = None,
+        thin: int = 1,
+        num_temperatures: int = 4,
+    ) -> None:
+        self._shape = (check_count("num_chains", num_chains), table.num_variables)
+        self._thin = check_count("thin", thin)
+        copies = check_count("num_temperatures", num_temperatures)
+        # Rows of orders are all chains at power 1, then all at the next lower power.
+        self._power = np.repeat(np.geomspace(1, 0.1, copies), num_chains)
+        self._generator = torch.Generator().manual_seed(stream_seed(seed, "order_mcmc"))
+        self._bits, self._table = table.bits(), table.padded().ravel()
+        self._levels = subset_levels(table.padded())
+        self._moves = _Moves(self._levels[-1], self._bits)
+        self._process = os.getpid()
+        if initial_orders is None:
+            initial_orders = random_orders(
+                self._levels[-1], self._bits, num_orders=num_chains, generator=self._generator
+            )
+        self._start(initial_orders)
+        self.setup(0)
+
+    def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
+        """Count exchanges anew; refuse another process, which would copy the generator."""
+        if os.getpid() != self._process:
+            raise ConfigError(
+                "num_chains: expected 1 for MCMC, got several processes with one generator. Give "
+                "num_chains to the kernel."
+            )
+        self._exchanges = np.zeros(2, dtype=int)
+
+    def cleanup(self) -> None:
+        """Nothing is left behind."""
+
+    def diagnostics(self) -> dict[str, float]:
+        """The share of proposed exchanges with heated copies that were accepted."""
+        return {"exchanges": float(self._exchanges[0] / max(1, self._exchanges[1]))}
+
+    def logging(self) -> dict[str, str]:
+        """The diagnostics, for Pyro's progress bar."""
+        return {name: f"{share:.2f}" for name, share in self.diagnostics().items()}
+
+    @property
+    def initial_params(self) -> dict[str, Tensor]:
+        """Where the chains start; setting it reads ``order_score`` and draws the parents anew."""
+        return self._initial
+
+    @initial_params.setter
+    def initial_params(self, params: dict[str, Tensor]) -> None:
+        self._start(torch.argsort(order_ranks(params["order_score"]), dim=-1))
+
+    def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move every chain by `thin` sweeps from ``params["order_score"]`` and draw a DAG each."""
+        cold = torch.argsort(order_ranks(params["order_score"]), dim=-1).numpy()
+        order = np.concatenate([cold, self._heated])
+        key = self._moves.keys(order)
+        for _ in range(self._thin):
+            order, key = self._exchange(*self._sweep(order, key))
+        num_chains = self._shape[0]
+        self._heated = order[num_chains:]
+        return self._draw(order[:num_chains], key[:num_chains])
+
+    def _sweep(self, order: Array, key: Array) -> tuple[Array, Array]:
+        # Of an exponential variate E, -log E is Gumbel and -E the log of a uniform one; dividing
+        # these by the power is raising the weights to it.
+        (rows, size), swaps = order.shape, order.shape[1] // 2
+        moved = self._exponential(rows, size).argsort(1)
+        noise = -np.log(self._exponential(size, rows, size)) / self._power[:, None]
+        for k in range(size):
+            order, key = self._moves.relocate(order, key, moved=moved[:, k], noise=noise[k])
+        pairs = self._exponential(swaps, rows, size).argsort(2)[..., :2]
+        thresholds = -self._exponential(swaps, rows) / self._power
+        for pair, threshold in zip(pairs, thresholds, strict=True):
+            order, key = self._moves.swap(order, key, pair=pair, threshold=threshold)
+        return order, key
+
+    def _exchange(self, order: Array, key: Array) -> tuple[Array, Array]:
+        num_chains = self._shape[0]
+        power = self._power.reshape(-1, num_chains)
+        for first in (0, 1):
+            rows = np.arange(len(order)).reshape(power.shape)
+            lower = np.arange(first, len(power) - 1, 2)
+            weight = self._moves.log_weight(key).reshape(power.shape)
+            gain = (power[lower] - power[lower + 1]) * (weight[lower + 1] - weight[lower])
+            accept = -self._exponential(*gain.shape) < gain
+            rows[lower] += num_chains * accept
+            rows[lower + 1] -= num_chains * accept
+            order, key = order[rows.ravel()], key[rows.ravel()]
+            self._exchanges += (accept.sum(), accept.size)
+        return order, key
+
+    def _draw(self, order: Array, key: Array) -> dict[str, Tensor]:
+        rank = torch.from_numpy(order.argsort(1))
+        offset = torch.from_numpy(self._moves.offset)
+        allowed = torch.from_numpy(key).gather(1, rank) - offset
+        parents = sample_subsets(self._levels, allowed, generator=self._generator)
+        edge = (parents[:, None, :] & self._bits.T) != 0
+        log_score = self._table[offset + parents].sum(-1)
+        return {"order_score": -rank.double(), "edge": edge.double(), "log_score": log_score}
+
+    def _exponential(self, *shape: int) -> Array:
+        variates = torch.empty(shape, dtype=torch.float64)
+        return variates.exponential_(generator=self._generator).numpy()  # never 0
+
+    def _start(self, orders: Tensor) -> None:
+        every = torch.arange(self._shape[1])
+        if orders.shape != self._shape or (orders.sort().values != every).any():
+            raise ConfigError(
+                f"initial_orders: expected for each of {self._shape[0]} chains a permutation of "
+                f"{self._shape[1]} variables, got {orders.tolist()}. Pass one order per chain."
+            )
+        order = orders.long().numpy()
+        key = self._moves.keys(order)
+        impossible = np.flatnonzero(self._moves.log_weight(key) == -np.inf)
+        if len(impossible):
+            raise ConfigError(
+                f"initial_orders: expected orders that allow a graph with a finite score, got "
+                f"{order[impossible[0]].tolist()} in chain {impossible[0]}. Leave them to chance."
+            )
+        self._heated = np.tile(order, (len(self._power) // self._shape[0] - 1, 1))
+        self._initial = self._draw(order, key)
+
+
+def sample_graphs(
+    table: ScoreTable, *, num_draws: int = 500, warmup: int = 200, **options: Any
+) -> dict[str, Tensor]:
+    """Run `OrderMCMC` under Pyro's ``MCMC`` and stack what it draws.
+
+    Args:
+        table: Scores of the parent sets.
+        num_draws: Draws kept of each chain.
+        warmup: Draws left out before them.
+        options: Of `OrderMCMC`: num_chains, seed, initial_orders, thin, num_temperatures.
+
+    Returns:
+        ``adjacency`` int8 ``[chain, draw, parent, child]`` and ``log_score`` float64
+        ``[chain, draw]``.
+    """
+    check_count("num_draws", num_draws)
+    check_count("warmup", warmup, minimum=0)
+    mcmc = MCMC(OrderMCMC(table, **options), num_draws, warmup, disable_progbar=True)
+    mcmc.run()
+    draws = mcmc.get_samples()
+    adjacency = draws["edge"].to(torch.int8).transpose(0, 1).contiguous()
+    return {"adjacency": adjacency, "log_score": draws["log_score"].T.contiguous()}
