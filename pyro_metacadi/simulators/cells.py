@@ -11,8 +11,8 @@ from pyro_metacadi.simulators.grn import longest_paths
 
 __all__ = ["Schedule", "independent_cells", "pick_cells", "snapshots_of_trajectories"]
 
-# Both of the original: steps of a trajectory per cell that is read from it, and the steps that
-# genes start ahead of the genes which they regulate.
+# Both of the original: steps of a trajectory per cell that is read from it, and the steps by which
+# genes are read later than the genes which they regulate.
 STEPS_PER_SNAPSHOT = 15
 STEPS_PER_LEVEL = 10
 
@@ -29,7 +29,7 @@ class Schedule:
         chain: Of each cell.
         step: Steps before each cell is read.
         position: Number of each cell among all cells, of other chunks as well.
-        wait: Steps for which each gene stays where it starts.
+        delay: Steps by which each gene is read later than `step`.
     """
 
     task: Int[Tensor, " chain"]
@@ -37,12 +37,12 @@ class Schedule:
     chain: Int[Tensor, " cell"]
     step: Int[Tensor, " cell"]
     position: Int[Tensor, " cell"]
-    wait: Int[Tensor, " variable"]
+    delay: Int[Tensor, " variable"]
 
     @property
     def num_steps(self) -> int:
         """Steps until the last cell has been read."""
-        return int(self.step.max())
+        return int(self.step.max() + self.delay.max())
 
     def cells_at(self, step: int) -> Int[Tensor, " cell_now"]:
         """Which cells are read after `step` steps."""
@@ -59,7 +59,7 @@ class Schedule:
                 self.chain[cells] - first,
                 self.step[cells],
                 self.position[cells],
-                self.wait,
+                self.delay,
             )
 
 
@@ -83,7 +83,7 @@ def independent_cells(
         chain=cell,
         step=torch.full_like(cell, burn_in),
         position=cell,
-        wait=torch.zeros(num_variables, dtype=torch.long),
+        delay=torch.zeros(num_variables, dtype=torch.long),
     )
 
 
@@ -98,21 +98,19 @@ def snapshots_of_trajectories(
     """Read all cells of a task and cell type from one chain, as the original does.
 
     A snapshot is one step at which every cell type gives a cell. Its step is uniform, with
-    replacement, over the last 15 steps per snapshot. Genes start 10 steps ahead of the genes that
-    they regulate.
+    replacement, over 15 steps per snapshot. Genes are read 10 steps later than the genes that they
+    regulate: the original runs a regulator for so many steps more, and reads the last ones.
 
     Args:
         cells_per_type: Snapshots of each task.
         adjacency: ``adjacency[i, j] = 1`` means X_i -> X_j.
         num_cell_types: At least 1.
-        burn_in: Steps before the first gene starts to be read.
+        burn_in: Steps before genes that regulate nothing start to be read.
         generator: Source of randomness.
     """
-    to_sink = longest_paths(adjacency.T)
-    first = burn_in + STEPS_PER_LEVEL * int(to_sink.max())
     steps = torch.cat(
         [
-            first + 1 + torch.randint(STEPS_PER_SNAPSHOT * count, (count,), generator=generator)
+            burn_in + 1 + torch.randint(STEPS_PER_SNAPSHOT * count, (count,), generator=generator)
             for count in cells_per_type
         ]
     )
@@ -127,7 +125,7 @@ def snapshots_of_trajectories(
         chain,
         step=steps.repeat_interleave(num_cell_types),
         position=torch.arange(len(chain)),
-        wait=STEPS_PER_LEVEL * (to_sink.max() - to_sink),
+        delay=STEPS_PER_LEVEL * longest_paths(adjacency.T),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,8 +32,8 @@ class ExpressionSystem:
         network: Production and decay.
         langevin: The dynamics.
         burn_in: Steps before the first cell is read.
-        trajectory: Whether a task's cells of one type are snapshots of one chain, or have a chain
-            each.
+        trajectory: Whether a task's cells of one type are snapshots of one chain, which starts
+            from the means of their regulators, or have a chain each.
         factor: What multiplies the production of targets.
         half_response: Of each gene as a regulator; None to estimate them in every task.
         off_targets: True where hitting the gene of the row hits the gene of the column too.
@@ -116,23 +116,29 @@ class ExpressionSystem:
 
         Rows are ordered by snapshot, then by cell type.
         """
-        schedule = self._schedule(cells_per_type, generator=generator)
         factor = torch.where(intervention_targets.bool(), self.factor, 1.0).double()
-        common: dict[str, Any] = {
-            "schedule": schedule,
-            "factor": factor,
-            "seed": int(torch.randint(2**62, (), generator=generator)),
-            "device": self.device,
-        }
-        rows_per_task = [count * len(self.network.rate) for count in cells_per_type]
+        run = partial(
+            expression_of_cells,
+            self.network,
+            self.langevin,
+            schedule=self._schedule(cells_per_type, generator=generator),
+            factor=factor,
+            seed=int(torch.randint(2**62, (), generator=generator)),
+            device=self.device,
+        )
+        num_types = len(self.network.rate)
         half = torch.ones_like(factor) if self.half_response is None else self.half_response
-        half = half.expand_as(factor)
-        # With half responses of its own, a task is run once more, with the same noise, for each
-        # level of the graph: the means of one level make the next level's cells final.
-        for _ in range(self.network.num_levels if self.half_response is None else 1):
-            cells = expression_of_cells(self.network, self.langevin, half_response=half, **common)
-            tables = list(cells.split(rows_per_task))
-            half = torch.stack([table.mean(0) for table in tables])
+        half, start_at = half.expand_as(factor), None
+        # What comes from the cells themselves, half responses and where genes start, takes one more
+        # run with the same noise for each level of the graph: the means of one level make the next
+        # level's cells final.
+        again = self.trajectory or self.half_response is None
+        for _ in range(self.network.num_levels if again else 1):
+            cells = run(half_response=half, regulator_means=start_at)
+            tables = list(cells.split([count * num_types for count in cells_per_type]))
+            means = torch.stack([table.unflatten(0, (-1, num_types)).mean(0) for table in tables])
+            half = means.mean(1) if self.half_response is None else half
+            start_at = means if self.trajectory else None
         return tables
 
     def _schedule(self, cells_per_type: Sequence[int], *, generator: torch.Generator) -> Schedule:

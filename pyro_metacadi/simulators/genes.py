@@ -71,13 +71,14 @@ def sergio(
     Different from the original by default, each with the option that undoes it:
 
     * Every cell has a chain of its own, so that rows are independent
-      (``snapshots="trajectory"``: joint snapshots of one short trajectory for each cell type).
+      (``snapshots="trajectory"``: joint snapshots of one short trajectory for each cell type, in
+      which genes start from their regulators' simulated means and are read 10 steps later than
+      the genes that they regulate).
     * Half responses are constants of the world, each regulator's mean in unperturbed cells
       (``half_response="per_run"``: its mean within the task, which partly hides interventions).
 
     and with none: outlier genes under technical noise are the same in all tasks, where the original
-    draws them anew; rows are cells of all types in random order, without their labels; genes start
-    at the fixed point given their regulators' fixed points, not their simulated means.
+    draws them anew; rows are cells of all types in random order, without their labels.
 
     Args:
         num_variables: Genes, at least 1; they are named X1, X2, ...

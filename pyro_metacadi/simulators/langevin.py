@@ -1,6 +1,6 @@
 """The chemical Langevin equation of a gene network, for many chains at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -78,17 +78,20 @@ def expression_of_cells(
     schedule: Schedule,
     factor: Float[Tensor, "task variable"],
     half_response: Float[Tensor, "task variable"],
+    regulator_means: Float[Tensor, "task cell_type variable"] | None,
     seed: int,
     device: torch.device,
 ) -> Float[Tensor, "cell variable"]:
     """Run all chains and read the cells; memory grows with the cells, not with the steps.
 
     Args:
-        network: Its genes start at the fixed point of the dynamics without noise.
+        network: Production and decay.
         langevin: The dynamics.
         schedule: Which chains are run, how long, and when cells are read.
         factor: What multiplies the production of each gene in each task.
         half_response: Of each gene as a regulator, in each task.
+        regulator_means: Genes start where production and decay balance, at this expression of
+            their regulators; None for the fixed point without noise.
         seed: Same seed, same noise.
         device: Where to compute; the result is on the CPU.
     """
@@ -104,30 +107,41 @@ def expression_of_cells(
             device=device,
         )
         generator = torch.Generator(device).manual_seed(seed + number)
-        trajectory = _trajectory(
-            network, langevin, regulation=regulation, schedule=part, generator=generator
-        )
-        for step, expression in enumerate(trajectory):
-            read = part.cells_at(step)
-            if len(read):
-                cells[part.position[read]] = expression[:, part.chain[read]].T.cpu().double()
+        means = None if regulator_means is None else regulator_means[part.task, part.cell_type]
+        expression = _start(network, regulation, regulator_means=means)
+        _read(expression, step=0, schedule=part, cells=cells)
+        for step in range(1, part.num_steps + 1):
+            expression = langevin.step(
+                expression, regulation, decay=network.decay, generator=generator
+            )
+            _read(expression, step=step, schedule=part, cells=cells)
     return cells
 
 
-def _trajectory(
+def _start(
     network: GeneNetwork,
-    langevin: Langevin,
-    *,
     regulation: Regulation,
+    *,
+    regulator_means: Float[Tensor, "chain variable"] | None,
+) -> Float[Tensor, "variable chain"]:
+    """Return the expression at which production and decay balance."""
+    if regulator_means is None:
+        return regulation.fixed_point(network.decay, num_levels=network.num_levels)
+    means = regulator_means.T.contiguous().to(regulation.baseline)
+    return regulation.production(means) / network.decay
+
+
+def _read(
+    expression: Float[Tensor, "variable chain"],
+    *,
+    step: int,
     schedule: Schedule,
-    generator: torch.Generator,
-) -> Iterator[Float[Tensor, "variable chain"]]:
-    """Yield the expression after 0, 1, ... steps, as many as the schedule has."""
-    wait = schedule.wait.to(generator.device).unsqueeze(1)
-    longest_wait = int(schedule.wait.max())
-    expression = regulation.fixed_point(network.decay, num_levels=network.num_levels)
-    yield expression
-    for step in range(schedule.num_steps):
-        moved = langevin.step(expression, regulation, decay=network.decay, generator=generator)
-        expression = torch.where(wait > step, expression, moved) if step < longest_wait else moved
-        yield expression
+    cells: Float[Tensor, "cell variable"],
+) -> None:
+    """Write what is read after `step` steps into its place in `cells`."""
+    for delay in schedule.delay.unique().tolist():
+        read = schedule.cells_at(step - delay)
+        if len(read):
+            genes = torch.nonzero(schedule.delay == delay)
+            values = expression[genes, schedule.chain[read]]
+            cells[schedule.position[read], genes] = values.cpu().double()

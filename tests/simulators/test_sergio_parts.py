@@ -92,7 +92,7 @@ class TestSchedule:
         assert schedule.cell_type.tolist() == [0, 1, 2] * 3
         assert schedule.chain.tolist() == list(range(9))
         assert set(schedule.step.tolist()) == {7}
-        assert schedule.wait.tolist() == [0] * 4
+        assert schedule.delay.tolist() == [0] * 4
 
     def test_snapshots_are_joint_and_from_the_last_steps(self):
         schedule = snapshots_of_trajectories(
@@ -102,37 +102,39 @@ class TestSchedule:
         assert schedule.chain.tolist() == [0, 1] * 40 + [2, 3] * 3
         steps = schedule.step.reshape(-1, 2)
         assert (steps[:, 0] == steps[:, 1]).all()
-        # Regulators start 10 steps ahead of their targets: the last gene waits for 20.
-        assert schedule.wait.tolist() == [0, 10, 20]
-        long, short = steps[:40, 0] - 25, steps[40:, 0] - 25
+        assert schedule.delay.tolist() == [20, 10, 0]
+        long, short = steps[:40, 0] - 5, steps[40:, 0] - 5
         assert 1 <= int(long.min()) < int(long.max()) <= 600
         assert 1 <= int(short.min()) <= int(short.max()) <= 45
 
-    def test_genes_stay_where_they_start_while_they_wait(self):
-        world = sergio(
-            num_variables=3, num_tasks=1, num_samples=2, seed=0, graph=CHAIN.numpy(),
-            num_cell_types=1, snapshots="trajectory", targets_per_task=0,
-        )  # fmt: skip
-        system = world.system
+    def test_regulators_are_read_ten_steps_later_than_their_targets(self):
+        """From values that tell the gene, the chain and the step at which they were read."""
         schedule = snapshots_of_trajectories(
-            [1], adjacency=CHAIN, num_cell_types=1, burn_in=0, generator=generator()
+            [2], adjacency=CHAIN, num_cell_types=2, burn_in=3, generator=generator()
         )
-        regulation = system.network.regulation(
-            cell_type=torch.zeros(1, dtype=torch.long),
-            factor=torch.ones(1, 3).double(),
-            half_response=system.half_response.unsqueeze(0),
-            dtype=torch.float32,
+        read = torch.full((4, 3), -1.0).double()
+        for step in range(schedule.num_steps + 1):
+            now = 1000.0 * torch.tensor([[1.0], [2], [3]]) + torch.tensor([100, 200]) + step
+            langevin._read(now, step=step, schedule=schedule, cells=read)
+        steps = schedule.step.unsqueeze(1) + torch.tensor([20, 10, 0])
+        chains = 100 * (schedule.chain.unsqueeze(1) + 1)
+        assert (read == torch.tensor([1000, 2000, 3000]) + chains + steps).all()
+
+    def test_genes_start_in_balance_with_the_means_of_their_regulators(self):
+        strength = torch.tensor([[0, 3.0, 0], [0, 0, -2.0], [0, 0, 0]]).double()
+        rate = torch.tensor([[1.0, 0, 0], [2.0, 0, 0]]).double()
+        network = GeneNetwork(CHAIN, strength, rate, 0.8, 2.0)
+        regulation = network.regulation(
+            cell_type=torch.tensor([0, 1]),
+            factor=torch.tensor([[1.0, 0.5, 1], [1, 1, 1]]).double(),
+            half_response=torch.ones(2, 3).double(),
+            dtype=torch.float64,
             device=torch.device("cpu"),
         )
-        path = langevin._trajectory(
-            system.network,
-            system.langevin,
-            regulation=regulation,
-            schedule=schedule,
-            generator=generator(),
-        )
-        moved = torch.stack(list(path)).squeeze(-1).diff(dim=0) != 0
-        assert moved.float().argmax(0).tolist() == [0, 10, 20]
+        means = torch.tensor([[3.0, 0.5, 9], [0.0, 2.0, 9]]).double()
+        start = langevin._start(network, regulation, regulator_means=means).T
+        expected = torch.tensor([[1.0, 0.5 * 3 * 0.9, 2 * 0.8], [2.0, 0.0, 2 * 0.2]]) / 0.8
+        assert start.numpy() == pytest.approx(expected.numpy(), rel=1e-6)
 
     def test_chunks_are_the_whole_in_parts(self):
         schedule = independent_cells([3, 2], num_cell_types=2, num_variables=1, burn_in=1)
