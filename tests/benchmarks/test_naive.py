@@ -33,6 +33,15 @@ def test_scores_are_means_over_worlds_beside_the_earlier_figure_of_the_better_ru
     assert table["before"].notna().sum() == 1
 
 
+def test_without_a_reference_a_task_is_compared_with_the_other_tasks():
+    case = example(0)
+    alone = naive.guess(naive.mean_shift, naive.Case(case.tasks, None, case.targets))
+    for number in (0, 5):
+        others = [one for one in range(8) if one != number]
+        expected = naive.mean_shift(case.tasks[[number]], reference=case.tasks[others])
+        assert (alone[number] == expected[0]).all()
+
+
 def test_a_difference_is_marked(capsys, monkeypatch):
     far, near = setting(0.5, note="the example is easy"), setting(0.95, note="unused")
     monkeypatch.setattr(naive, "SECTIONS", {"Examples": (far,)})
@@ -54,11 +63,12 @@ def test_columns_line_up():
         assert re.match(r"[\d.]+", line[header.index("AP") :])
 
 
-@pytest.mark.parametrize("one", naive.BACADI[:2] + naive.ACCURACY, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("one", naive.BACADI + naive.ACCURACY, ids=lambda setting: setting.name)
 def test_settings_are_twenty_tasks_of_ten_rows_with_one_target(one, monkeypatch):
     monkeypatch.setattr(naive, "SIZES", {"num_variables": 4, "num_tasks": 2, "num_samples": 12})
     case = one.draw(0)
     assert case.tasks.num_rows.tolist() == [10] * 20
     assert case.targets.shape == (20, len(case.tasks.variables))
     assert (case.targets.sum(axis=1) == 1).all()
-    assert case.reference.variables == case.tasks.variables
+    if case.reference is not None:
+        assert case.reference.variables == case.tasks.variables
