@@ -16,6 +16,7 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.fitted import Fitted
+from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.training import Callback, Training
 
@@ -53,7 +54,7 @@ class MetaCaDI:
         self,
         *,
         engine: str = "svi",
-        objective: str | Factory = "paper",
+        objective: str | Factory | None = None,
         graph_prior: float | ArrayLike | Factory | None = None,
         target_prior: float | None = None,
         noise: Factory | None = None,
@@ -61,6 +62,7 @@ class MetaCaDI:
         adaptation: Factory | None = None,
         mechanisms: Factory | None = None,
         training: Training | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         if engine not in tuple(ENGINES):
             expected = " or ".join(map(repr, ENGINES))
@@ -74,6 +76,7 @@ class MetaCaDI:
             adaptation=adaptation,
             mechanisms=mechanisms,
             training=training,
+            sampling=sampling,
         )
         self._fit: Fitted | None = None
 
@@ -90,7 +93,7 @@ class MetaCaDI:
         tasks: TaskDataset,
         *,
         num_steps: int | None = None,
-        num_chains: int = 1,
+        num_chains: int | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
         progress: bool = True,
@@ -121,7 +124,8 @@ class MetaCaDI:
         """
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
-        num_chains = check_count("num_chains", num_chains)
+        if num_chains is not None:
+            num_chains = check_count("num_chains", num_chains)
         warn_about(tasks)
         chains, history, scaling = self._engine.fit_chains(
             tasks,

@@ -163,7 +163,7 @@ def test_other_variables_are_named(variables, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "magic"}, r"engine: expected 'svi', got 'magic'"),
+        ({"engine": "magic"}, r"engine: expected 'evidence' or 'svi', got 'magic'"),
         ({"objective": "lasso"}, r"objective: expected one of 'paper', 'elbo'"),
         ({"objective": PaperObjective()}, r"objective: expected a class"),
         ({"target_prior": 0.0}, r"target_prior: expected a probability between 0 and 1, got 0"),

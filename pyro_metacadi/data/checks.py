@@ -33,8 +33,8 @@ def check_tasks(tasks: Any) -> TaskDataset:
 
 
 def within_reach(
-    standardised: Sequence[Float[np.ndarray, "_ variable"]], tasks: TaskDataset
-) -> list[Float[np.ndarray, "_ variable"]]:
+    standardised: Sequence[Float[np.ndarray, "_ column"]], tasks: TaskDataset
+) -> list[Float[np.ndarray, "_ column"]]:
     """Cut values to 10^6 standard deviations from the training data, beyond which sums overflow.
 
     Args:
@@ -44,10 +44,11 @@ def within_reach(
     Warns:
         MetaCaDIWarning: A value was cut; names at most five tasks and columns.
     """
+    d = len(tasks.variables)  # an engine's scaling may add columns of its own
     places = [
         f"task {task!r}, column {tasks.variables[column]!r}"
         for task, rows in zip(tasks.tasks, standardised, strict=True)
-        for column in np.flatnonzero(np.abs(rows).max(axis=0) > REACH)
+        for column in np.flatnonzero(np.abs(rows[:, :d]).max(axis=0) > REACH)
     ]
     if places:
         warnings.warn(

@@ -7,7 +7,9 @@ Source: Friedman and Koller 2003; Kuipers and Moffa 2017 (restricted candidates,
 sampling over all positions); Geyer 1991 (chains at several temperatures).
 """
 
+import itertools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -242,7 +244,12 @@ class OrderMCMC(MCMCKernel):
 
 
 def sample_graphs(
-    table: ScoreTable, *, num_draws: int = 500, warmup: int = 200, **options: Any
+    table: ScoreTable,
+    *,
+    num_draws: int = 500,
+    warmup: int = 200,
+    on_draw: Callable[[int, dict[str, Tensor]], None] | None = None,
+    **options: Any,
 ) -> dict[str, Tensor]:
     """Run `OrderMCMC` under Pyro's ``MCMC`` and stack what it draws.
 
@@ -250,6 +257,7 @@ def sample_graphs(
         table: Scores of the parent sets.
         num_draws: Draws kept of each chain.
         warmup: Draws left out before them.
+        on_draw: Called with the number of each draw (warm-up included) and the draw.
         options: Of `OrderMCMC`: num_chains, seed, initial_orders, thin, num_temperatures.
 
     Returns:
@@ -258,7 +266,14 @@ def sample_graphs(
     """
     check_count("num_draws", num_draws)
     check_count("warmup", warmup, minimum=0)
-    mcmc = MCMC(OrderMCMC(table, **options), num_draws, warmup, disable_progbar=True)
+    numbers = itertools.count()
+
+    def report(kernel: MCMCKernel, draw: dict[str, Tensor], stage: str, step: int) -> None:
+        if on_draw is not None:
+            on_draw(next(numbers), draw)
+
+    kernel = OrderMCMC(table, **options)
+    mcmc = MCMC(kernel, num_draws, warmup, hook_fn=report, disable_progbar=True)
     mcmc.run()
     draws = mcmc.get_samples()
     adjacency = draws["edge"].to(torch.int8).transpose(0, 1).contiguous()

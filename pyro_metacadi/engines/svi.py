@@ -1,11 +1,8 @@
-"""The ways to get chains from tasks: what an engine must do, and the engines there are.
-
-A second engine is a class as `Engine` describes it, entered in `ENGINES`.
-"""
+"""The paper's engine: DP-DAG guides trained by stochastic variational inference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,96 +13,13 @@ from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.inference.chains import Chain
+from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.storage import fill_module, refuse_unless
 from pyro_metacadi.inference.training import Callback, Training, isolated, train
 from pyro_metacadi.typing import Array
 
-__all__ = ["ENGINES", "Engine", "SVIEngine", "Scaling", "StandardScaling"]
-
-
-@runtime_checkable
-class Scaling(Protocol):
-    """The map from the user's units to those of the chains, fitted on the training tasks."""
-
-    def transform(self, tasks: TaskDataset) -> list[Array]:
-        """Each task's rows in the units of the chains: float64 arrays ``[rows, variable]``."""
-        ...
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that is to be saved, by name."""
-        ...
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """A way to get chains from tasks, with the options that the user chose."""
-
-    name: ClassVar[str]
-    """As in ``MetaCaDI(engine=...)`` and in saved models."""
-
-    @property
-    def components(self) -> Any:
-        """The options, shown as `MetaCaDI.components`."""
-        ...
-
-    @classmethod
-    def resolve(cls, **choices: Any) -> "Engine":
-        """An engine with the choices of `MetaCaDI`; None means the default.
-
-        Raises:
-            ConfigError: A choice is bad, or not this engine's to make.
-        """
-        ...
-
-    @classmethod
-    def from_json(cls, data: Any, **replacements: Any) -> "Engine":
-        """The inverse of `to_json`; `replacements` supply parts that are not this package's.
-
-        Raises:
-            ModelFileError: An entry is missing or bad, or names no part of this package.
-        """
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """The options as plain data."""
-        ...
-
-    def fit_chains(
-        self,
-        tasks: TaskDataset,
-        *,
-        num_steps: int | None,
-        num_chains: int,
-        seed: int,
-        device: torch.device,
-        progress: bool,
-        callbacks: Sequence[Callback],
-    ) -> tuple[tuple[Chain, ...], tuple[dict[str, np.ndarray], ...], Scaling]:
-        """Learn from `tasks`; arguments as in `MetaCaDI.fit`, which checked all but `num_steps`.
-
-        Returns:
-            The chains; for each its history, ``loss`` and other series of shape ``[step]`` by
-            name; the scaling of the data.
-        """
-        ...
-
-    def restore(
-        self,
-        tensors: Mapping[str, Tensor],
-        *,
-        variables: tuple[str, ...],
-        num_chains: int,
-        device: torch.device,
-    ) -> tuple[tuple[Chain, ...], Scaling]:
-        """Chains and scaling from their `tensors`, saved under ``chain{index}.`` and ``scaling.``.
-
-        Raises:
-            ModelFileError: A tensor is bad or does not fit the others.
-            KeyError: A tensor is missing.
-        """
-        ...
+__all__ = ["SVIEngine", "StandardScaling"]
 
 
 @dataclass(frozen=True)
@@ -144,8 +58,13 @@ class SVIEngine:
     components: Components
 
     @classmethod
-    def resolve(cls, **choices: Any) -> "SVIEngine":
+    def resolve(cls, *, sampling: Any = None, **choices: Any) -> "SVIEngine":
         """An engine of `Components`."""
+        if sampling is not None:
+            raise ConfigError(
+                f"sampling: expected none with engine='svi', which draws from a guide, got "
+                f"{sampling!r}. Pass engine='evidence' with it."
+            )
         return cls(Components.resolve(**choices))
 
     @classmethod
@@ -164,20 +83,20 @@ class SVIEngine:
         tasks: TaskDataset,
         *,
         num_steps: int | None,
-        num_chains: int,
+        num_chains: int | None,
         seed: int,
         device: torch.device,
         progress: bool,
         callbacks: Sequence[Callback],
     ) -> tuple[tuple[SVIChain, ...], tuple[dict[str, np.ndarray], ...], StandardScaling]:
-        """Train a model and its guide from each of `num_chains` consecutive seeds."""
+        """Train a model and its guide from each of `num_chains` consecutive seeds; default 1."""
         options = self.components.training
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
         scaling = StandardScaling(Standardizer.fit(tasks))
         batch = TaskBatch.from_arrays(scaling.transform(tasks), device=device)
         chains, history = [], []
-        for index in range(num_chains):
+        for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):
                 chain = self.components.build(len(tasks.variables)).to(device)
                 record = train(
@@ -210,6 +129,3 @@ class SVIEngine:
                 fill_module(module, tensors, prefix=f"chain{index}.{part}.")
             chains.append(chain.to(device))
         return tuple(chains), scaling
-
-
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (SVIEngine,)}

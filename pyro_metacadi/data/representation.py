@@ -1,0 +1,150 @@
+"""The units in which additive noise of one size per variable is the least wrong."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from pyro_metacadi.data.scaling import moments, rounding
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.typing import Array
+
+__all__ = ["REPRESENTATIONS", "Representation"]
+
+Kind = Literal["identity", "sqrt", "log", "counts"]
+REPRESENTATIONS: tuple[Kind, ...] = ("identity", "sqrt", "log", "counts")
+
+TOTAL = 1e4
+"""Counts per row after normalisation."""
+
+FEWEST_FOR_COUNTS = 10
+"""Whole numbers that all stay below this are levels, not counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """A transformation of all values, then standardisation of each column.
+
+    ``identity`` and ``log`` (positive data) are what they say; ``sqrt`` (non-negative data) makes
+    the variance of values whose variance grows with their mean constant; ``counts`` scales every
+    row to the same total and takes log(1 + x), with the logarithm of the row's own total (its
+    depth) as a covariate that every mechanism may read.
+
+    Attributes:
+        kind: See above.
+        mean: Of each column after the transformation: variables, then covariates.
+        scale: Population standard deviations; 1 for a constant column.
+        variables: Names, in order.
+    """
+
+    kind: Kind
+    mean: Float[np.ndarray, " column"]
+    scale: Float[np.ndarray, " column"]
+    variables: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, tasks: TaskDataset, *, kind: str = "auto") -> "Representation":
+        """Choose a transformation, unless one is given, and measure means and scales.
+
+        Whole numbers are counts. Of the powers that the data allow, the one is chosen under which
+        all variables together are most nearly normal, by the Box-Cox likelihood.
+
+        Raises:
+            ConfigError: `kind` is unknown, or not for data of this sign.
+        """
+        chosen = _chosen(tasks.values) if kind == "auto" else _checked(kind, tasks.values)
+        columns = _transformed(tasks.values, chosen)
+        mean, deviation = moments(columns)
+        negligible = rounding(mean)
+        scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
+        return cls(chosen, mean, scale, tasks.variables)
+
+    @property
+    def num_covariates(self) -> int:
+        """How many columns follow the variables."""
+        return len(self.mean) - len(self.variables)
+
+    def transform(self, tasks: TaskDataset) -> list[Array]:
+        """Each task's rows in these units, float64 ``[rows, column]``, covariates last.
+
+        Values below what the transformation is for are raised to it; those too large become
+        infinite.
+        """
+        values = tasks.align(self.variables).values
+        with np.errstate(over="ignore"):
+            columns = _transformed(values, self.kind)
+            # Halved, because the difference of two floats may be larger than the largest float.
+            standard = (columns / 2 - self.mean / 2) / self.scale * 2
+        return np.split(standard, np.cumsum(tasks.num_rows)[:-1])
+
+    @property
+    def law_units(self) -> tuple[Float[np.ndarray, " variable"], Float[np.ndarray, " variable"]]:
+        """Scale and mean of each variable in common units, one being a median deviation."""
+        d = len(self.variables)
+        unit = np.median(self.scale[:d])
+        return self.scale[:d] / unit, self.mean[:d] / unit
+
+
+def _transformed(values: Array, kind: Kind) -> Array:
+    if kind == "sqrt":
+        return np.sqrt(np.maximum(values, 0))
+    if kind == "log":
+        return np.log(np.maximum(values, np.finfo(float).tiny))
+    if kind == "counts":
+        values = np.maximum(values, 0)
+        depth = values.sum(axis=1, keepdims=True)
+        # Divided first: a count times the total could overflow.
+        shares = values / np.where(depth > 0, depth, 1.0)
+        return np.hstack([np.log1p(shares * TOTAL), np.log1p(depth)])
+    return values
+
+
+def _chosen(values: Array) -> Kind:
+    if (values < 0).any() or values.shape[1] == 0:
+        return "identity"
+    if (values == np.floor(values)).all() and values.max() >= FEWEST_FOR_COUNTS:
+        return "counts"
+    powers: dict[Kind, float] = {"identity": 1.0, "sqrt": 0.5}
+    if (values > 0).all():
+        powers["log"] = 0.0
+    likelihood = {kind: _box_cox_log_likelihood(values, power) for kind, power in powers.items()}
+    return max(likelihood, key=likelihood.__getitem__)
+
+
+def _box_cox_log_likelihood(values: Array, power: float) -> float:
+    """Profile log-likelihood of normality after a power; values of exactly 0 say nothing.
+
+    Source: Box and Cox 1964.
+    """
+    total = 0.0
+    for column in values.T:
+        positive = column[column > 0]
+        if len(positive) < 2:
+            continue
+        # Relative to the largest value, which keeps squares finite.
+        logarithm = np.log(positive) - np.log(positive.max())
+        image = np.exp(power * logarithm) / power if power else logarithm
+        variance = moments(image[:, None])[1][0] ** 2
+        if variance > 0:
+            jacobian = (power - 1) * logarithm.sum()
+            total += jacobian - len(positive) / 2 * np.log(variance)
+    return total
+
+
+def _checked(kind: str, values: Array) -> Kind:
+    for known in REPRESENTATIONS:
+        if kind == known:
+            lowest = {"identity": -np.inf, "log": np.finfo(float).tiny}.get(known, 0.0)
+            if values.min() < lowest:
+                raise ConfigError(
+                    f"representation: expected values for {kind!r} of "
+                    f"{'more than' if known == 'log' else 'at least'} 0, got {values.min():g}. "
+                    f"Use 'identity'."
+                )
+            return known
+    raise ConfigError(
+        f"representation: expected 'auto' or one of {', '.join(map(repr, REPRESENTATIONS))}, got "
+        f"{kind!r}. Use 'auto' if in doubt."
+    )

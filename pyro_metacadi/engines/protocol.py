@@ -1,0 +1,100 @@
+"""What a way to get chains from tasks must do."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.inference.chains import Chain
+from pyro_metacadi.inference.training import Callback
+from pyro_metacadi.typing import Array
+
+__all__ = ["Engine", "Scaling"]
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """The map from the user's units to those of the chains, fitted on the training tasks."""
+
+    def transform(self, tasks: TaskDataset) -> list[Array]:
+        """Each task's rows in the units of the chains: float64 arrays ``[rows, variable]``."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is to be saved, by name."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A way to get chains from tasks, with the options that the user chose."""
+
+    name: ClassVar[str]
+    """As in ``MetaCaDI(engine=...)`` and in saved models."""
+
+    @property
+    def components(self) -> Any:
+        """The options, shown as `MetaCaDI.components`."""
+        ...
+
+    @classmethod
+    def resolve(cls, **choices: Any) -> "Engine":
+        """An engine with the choices of `MetaCaDI`; None means the default.
+
+        Raises:
+            ConfigError: A choice is bad, or not this engine's to make.
+        """
+        ...
+
+    @classmethod
+    def from_json(cls, data: Any, **replacements: Any) -> "Engine":
+        """The inverse of `to_json`; `replacements` supply parts that are not this package's.
+
+        Raises:
+            ModelFileError: An entry is missing or bad, or names no part of this package.
+        """
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain data."""
+        ...
+
+    def fit_chains(
+        self,
+        tasks: TaskDataset,
+        *,
+        num_steps: int | None,
+        num_chains: int | None,
+        seed: int,
+        device: torch.device,
+        progress: bool,
+        callbacks: Sequence[Callback],
+    ) -> tuple[tuple[Chain, ...], tuple[dict[str, np.ndarray], ...], Scaling]:
+        """Learn from `tasks`; arguments as in `MetaCaDI.fit`, which checked all but `num_steps`.
+
+        A `num_chains` of None is the engine's default.
+
+        Returns:
+            The chains; for each its history, ``loss`` and other series of shape ``[step]`` by
+            name; the scaling of the data.
+        """
+        ...
+
+    def restore(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        variables: tuple[str, ...],
+        num_chains: int,
+        device: torch.device,
+    ) -> tuple[tuple[Chain, ...], Scaling]:
+        """Chains and scaling from their `tensors`, saved under ``chain{index}.`` and ``scaling.``.
+
+        Raises:
+            ModelFileError: A tensor is bad or does not fit the others.
+            KeyError: A tensor is missing.
+        """
+        ...

@@ -1,0 +1,62 @@
+"""Which parents are worth considering, and the scores of all sets of them."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pyro_metacadi.inference.search import GraphScore, neighbours
+from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.ops.subsets import ScoreTable
+
+__all__ = ["score_table"]
+
+MOST_CANDIDATES = 8
+NEGLIGIBLE = -6.0
+"""Nats: what makes a graph e^6 times less probable wherever it was tried is left out."""
+
+
+def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
+    """Scores of all subsets of each variable's candidate parents.
+
+    A candidate is a parent in the graph given, or a variable that would cost the graph little (or
+    would gain) as a further parent or in the place of one, were there no order to respect.
+
+    Args:
+        families: A graph of high score: the family of every variable.
+        score: Of families.
+    """
+    candidates = [_candidates(family, score, num_variables=len(families)) for family in families]
+    subsets = [
+        [_subset(child, chosen, number) for number in range(1 << len(chosen))]
+        for child, chosen in enumerate(candidates)
+    ]
+    value = score([family for group in subsets for family in group if score.allows(family)])
+    table = [
+        torch.tensor([value.get(family, -torch.inf) for family in group], dtype=torch.float64)
+        for group in subsets
+    ]
+    return ScoreTable(candidates, table)
+
+
+def _subset(child: int, candidates: Sequence[int], number: int) -> Family:
+    chosen = (1 << parent for k, parent in enumerate(candidates) if number >> k & 1)
+    return Family(child, sum(chosen))
+
+
+def _candidates(family: Family, score: GraphScore, *, num_variables: int) -> list[int]:
+    near = [
+        other
+        for exchange in (False, True)
+        for other in neighbours(family, num_variables=num_variables, exchange=exchange)
+        if score.allows(other)
+    ]
+    value = score([family, *near])
+    best: dict[int, float] = {}
+    for other in near:
+        gain = value[other] - value[family]
+        for j in range(num_variables):
+            if other.parents >> j & 1 and not family.parents >> j & 1:
+                best[j] = max(gain, best.get(j, gain))
+    parents = [j for j in range(num_variables) if family.parents >> j & 1]
+    further = sorted((j for j in best if best[j] > NEGLIGIBLE), key=lambda j: -best[j])
+    return [*parents, *further[: max(0, MOST_CANDIDATES - len(parents))]]

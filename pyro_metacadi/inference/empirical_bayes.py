@@ -1,0 +1,160 @@
+"""Hyper-parameters of the evidence engine, learned from the training tasks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence
+from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.ops.law import InterventionLaw
+
+__all__ = ["best_kernel", "best_law", "initial_law", "row_correlation", "target_rate"]
+
+KERNELS = ((1.0, 1.0), (2.0, 1.0), (2.0, 4.0), (4.0, 4.0))
+"""Length-scales and amplitudes to choose from, in (squared) standard deviations."""
+
+GENERIC, MOSTLY_GENERIC = 0.05, 0.9
+"""Share of the generic law at the start; the second for hits that have nothing in common."""
+
+ROUNDS, STEPS = 3, 8
+"""Alternations of mechanisms and law, and steps of expectation-maximisation in each."""
+
+PRIOR_TASKS = 5.0
+"""So many tasks with one target each are added to those that the rate is learned from."""
+
+SMALLEST_RATE, LARGEST_RATE = 10, 0.3
+"""At least one target in ten tasks, and interventions stay the exception."""
+
+TO_SIGMA = 1.4826
+"""From a median of absolute normal values to their standard deviation."""
+
+Fits = list[tuple[list[Family], Design]]
+
+
+def initial_law(center: float, *, device: torch.device | str = "cpu") -> InterventionLaw:
+    """A law to begin with: N(center, 1) or generic, in equal parts."""
+    return _law(0.0, center, 1.0, relative=False, generic=0.5, device=device)
+
+
+def starting_laws(center: float, *, device: torch.device | str) -> list[InterventionLaw]:
+    """Laws from which expectation-maximisation starts, for it finds the nearest optimum only.
+
+    Nothing left (a knock-out), less, more, replaced by noise, shifted up or down.
+    """
+    starts = (
+        (0.0, 0.0, 0.05, False, GENERIC),
+        (0.6, 0.0, 1.0, True, GENERIC),
+        (1.5, 0.0, 1.0, True, GENERIC),
+        (0.0, center, 1.0, False, GENERIC),
+        (0.0, center, 1.0, False, MOSTLY_GENERIC),
+        (1.0, 1.0, 1.0, True, GENERIC),
+        (1.0, -1.0, 1.0, True, GENERIC),
+    )
+    return [
+        _law(a, b, c, relative=relative, generic=generic, device=device)
+        for a, b, c, relative, generic in starts
+    ]
+
+
+def _law(
+    slope: float,
+    intercept: float,
+    scale: float,
+    *,
+    relative: bool,
+    generic: float,
+    device: torch.device | str,
+) -> InterventionLaw:
+    def tensor(*values: float) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=device)
+
+    return InterventionLaw(
+        tensor(slope),
+        tensor(intercept),
+        tensor(scale),
+        torch.tensor([relative], device=device),
+        tensor(1 - generic, generic),
+    )
+
+
+def row_correlation(evidence: MechanismEvidence, families: Sequence[Family]) -> float:
+    """How much alike two rows of one task are, beyond what the graph explains.
+
+    The variance of the tasks' mean residuals exceeds that of means of independent rows by it. It is
+    estimated by medians, over tasks and then over variables: fewer than half of the tasks hit any
+    one variable.
+    """
+    estimates = []
+    for batch, design in evidence.designs(families):
+        mechanism = evidence.fitted(batch, design)
+        residual = (design.x - design.predict(mechanism.mean)).double()
+        mean = evidence.rows.sum(residual) / evidence.rows.num_rows
+        size = evidence.rows.num_rows
+        # In units in which means of independent rows have variance one.
+        unit = (size / mechanism.noise_variance.unsqueeze(-1)).sqrt()
+        inflation = (TO_SIGMA * (mean * unit).abs().median(-1).values).square()
+        estimates.append((inflation - 1) / (size.median() - 1).clamp(min=1))
+    return float(torch.cat(estimates).median().clamp(min=0, max=1))
+
+
+def best_law(evidence: MechanismEvidence, families: Sequence[Family]) -> InterventionLaw:
+    """The law with the highest evidence of those that the different starts lead to."""
+    fits = list(evidence.designs(families))
+    center = float(evidence.offset.median())
+    laws = [
+        _refine(evidence, fits, start)
+        for start in starting_laws(center, device=evidence.rows.x.device)
+    ]
+    scores = [_score(evidence, fits, law) for law in laws]
+    return laws[max(range(len(laws)), key=scores.__getitem__)]
+
+
+def target_rate(evidence: MechanismEvidence, families: Sequence[Family]) -> float:
+    """Share of variables that a training task hits, shrunk towards one target per task."""
+    shape = evidence.rows.num_tasks, evidence.num_variables
+    found = sum(float(m.target_probability.sum()) for _, m in evidence.mechanisms(families))
+    rate = (found + PRIOR_TASKS) / ((shape[0] + PRIOR_TASKS) * shape[1])
+    return min(max(rate, 1 / (SMALLEST_RATE * shape[1])), LARGEST_RATE)
+
+
+def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hyperparameters:
+    """The present hyper-parameters with the kernel of the highest evidence for these families."""
+    present = evidence.hyperparameters
+    choices = [
+        replace(present, length_scale=length, amplitude=amplitude) for length, amplitude in KERNELS
+    ]
+    scores = [sum(evidence.with_hyperparameters(one).scores(families)) for one in choices]
+    return choices[max(range(len(choices)), key=scores.__getitem__)]
+
+
+def _with_law(evidence: MechanismEvidence, law: InterventionLaw) -> MechanismEvidence:
+    return evidence.with_hyperparameters(replace(evidence.hyperparameters, law=law))
+
+
+def _score(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> float:
+    under = _with_law(evidence, law)
+    total = math.fsum(float(under.fitted(batch, design).score.sum()) for batch, design in fits)
+    return total if math.isfinite(total) else -math.inf
+
+
+def _refine(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> InterventionLaw:
+    families = [family for batch, _ in fits for family in batch]
+    values = evidence.values(evidence.rows, families, weight=evidence.weight)
+    for _ in range(ROUNDS):
+        under = _with_law(evidence, law)
+        mechanisms = [under.fitted(batch, design) for batch, design in fits]
+        prediction = _predictions(fits, mechanisms)
+        noise = torch.cat([m.noise_variance for m in mechanisms])
+        hit = torch.cat([m.target_probability for m in mechanisms])
+        for _ in range(STEPS):
+            law = law.updated(values, prediction, noise, hit=hit)
+    return law
+
+
+def _predictions(fits: Fits, mechanisms: Sequence[Mechanism]) -> Float[Tensor, "set row"]:
+    pairs = zip(fits, mechanisms, strict=True)
+    return torch.cat([design.predict(mechanism.mean) for (_, design), mechanism in pairs])

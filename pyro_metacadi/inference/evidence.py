@@ -1,0 +1,199 @@
+"""Fitting by evidence: hyper-parameters, then a search, then Markov chains over graphs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.inference.candidates import score_table
+from pyro_metacadi.inference.empirical_bayes import (
+    best_kernel,
+    best_law,
+    initial_law,
+    row_correlation,
+    target_rate,
+)
+from pyro_metacadi.inference.order_mcmc import sample_graphs
+from pyro_metacadi.inference.search import CERTAIN, GraphScore, adjacency_of, climb
+from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.models.evidence import (
+    Family,
+    Hyperparameters,
+    MechanismEvidence,
+    families_of,
+)
+from pyro_metacadi.ops.graphs import topological_order
+from pyro_metacadi.ops.nystroem import MOST_LANDMARKS
+from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.typing import Array
+
+__all__ = ["EvidenceFit", "Sampling", "evidence_of", "fit_evidence"]
+
+FIRST_KERNEL = (2.0, 1.0)
+"""Length-scale and amplitude of the first search; the second takes the best for its graph."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the evidence engine represents data and samples graphs.
+
+    Attributes:
+        num_draws: Graphs kept of each chain.
+        warmup: Draws left out before them.
+        num_chains: Unless `MetaCaDI.fit` says otherwise.
+        representation: ``"auto"``, ``"identity"``, ``"sqrt"``, ``"log"`` or ``"counts"``, see
+            `pyro_metacadi.data.representation.Representation`.
+    """
+
+    num_draws: int = 500
+    warmup: int = 200
+    num_chains: int = 4
+    representation: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, least in {"num_draws": 1, "warmup": 0, "num_chains": 1}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                raise ConfigError(
+                    f"{name}: expected a whole number of at least {least}, got {value!r}. The "
+                    f"default is {self.__dataclass_fields__[name].default}."
+                )
+        if self.representation not in ("auto", *REPRESENTATIONS):
+            raise ConfigError(
+                f"representation: expected 'auto' or one of "
+                f"{', '.join(map(repr, REPRESENTATIONS))}, got {self.representation!r}. Use "
+                f"'auto' if in doubt."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceFit:
+    """What a fit finds: scores of families under the final hyper-parameters, and graphs."""
+
+    evidence: MechanismEvidence
+    adjacency: Int[Tensor, "chain draw parent child"]
+    log_score: Float[Tensor, "chain draw"]
+
+
+def evidence_of(
+    tasks: TaskDataset,
+    representation: Representation,
+    *,
+    hyperparameters: Hyperparameters | None = None,
+    landmarks: Float[Tensor, "landmark input"] | None = None,
+    target_prior: float = 0.1,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> MechanismEvidence:
+    """Data in the units of the model, and hyper-parameters to begin with.
+
+    Args:
+        tasks: Training tasks.
+        representation: Fitted on them.
+        hyperparameters: By default, those of the first search.
+        landmarks: Rows that span the mechanisms' functions; by default random ones.
+        target_prior: Of the first search.
+        seed: Of the landmarks.
+        device: Where scores are computed.
+    """
+    rows = TaskRows.from_arrays(
+        representation.transform(tasks),
+        num_covariates=representation.num_covariates,
+        device=device,
+    )
+    scale, offset = (torch.tensor(part, device=device) for part in representation.law_units)
+    if hyperparameters is None:
+        law = initial_law(float(offset.median()), device=device)
+        hyperparameters = Hyperparameters(*FIRST_KERNEL, 0.0, target_prior, law)
+    if landmarks is None:
+        generator = torch.Generator().manual_seed(stream_seed(seed, "landmarks") % 2**63)
+        chosen = torch.randperm(len(rows.x), generator=generator)[:MOST_LANDMARKS]
+        landmarks = rows.inputs[chosen.to(rows.x.device)]
+    return MechanismEvidence(
+        rows,
+        scale=scale,
+        offset=offset,
+        hyperparameters=hyperparameters,
+        landmarks=landmarks,
+    )
+
+
+def fit_evidence(
+    evidence: MechanismEvidence,
+    *,
+    edge_log_odds: Array,
+    target_prior: float | None,
+    sampling: Sampling,
+    num_chains: int,
+    seed: int,
+    progress: bool = False,
+    on_draw: Callable[[int, dict[str, Tensor]], None] | None = None,
+) -> EvidenceFit:
+    """Alternate hyper-parameters and greedy search twice, then sample graphs.
+
+    The first graph has the required edges only.
+
+    Args:
+        evidence: See `evidence_of`.
+        edge_log_odds: Log prior odds of every edge ``[parent, child]``.
+        target_prior: Of a task hitting a variable; None learns it.
+        sampling: Draws and warm-up.
+        num_chains: At least 1.
+        seed: Of the chains.
+        progress: Whether to show a bar.
+        on_draw: See `sample_graphs`.
+    """
+    families = families_of(torch.tensor(edge_log_odds >= CERTAIN))
+    with tqdm(total=5, disable=not progress, desc="fit", leave=False) as bar:
+        for again in (False, True):
+            evidence = _learned(evidence, families, target_prior=target_prior, kernel=again)
+            bar.update()
+            families = climb(families, GraphScore(evidence.scores, edge_log_odds))
+            bar.update()
+        table = score_table(families, GraphScore(evidence.scores, edge_log_odds))
+        draws = sample_graphs(
+            table,
+            num_chains=num_chains,
+            num_draws=sampling.num_draws,
+            warmup=sampling.warmup,
+            seed=seed,
+            initial_orders=_orders(families, num_chains=num_chains),
+            on_draw=on_draw,
+        )
+        bar.update()
+    return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
+
+
+def _learned(
+    evidence: MechanismEvidence,
+    families: Sequence[Family],
+    *,
+    target_prior: float | None,
+    kernel: bool,
+) -> MechanismEvidence:
+    """The evidence under hyper-parameters learned for these families."""
+
+    def update(**changes: Any) -> MechanismEvidence:
+        return evidence.with_hyperparameters(replace(evidence.hyperparameters, **changes))
+
+    evidence = update(correlation=row_correlation(evidence, families))
+    evidence = update(law=best_law(evidence, families))
+    if target_prior is None:
+        evidence = update(target_prior=target_rate(evidence, families))
+    if kernel:
+        evidence = evidence.with_hyperparameters(best_kernel(evidence, families))
+    return evidence
+
+
+def _orders(families: Sequence[Family], *, num_chains: int) -> Int[Tensor, "chain variable"]:
+    adjacency = torch.tensor(np.array(adjacency_of(families)), dtype=torch.long)
+    return topological_order(adjacency).expand(num_chains, -1).clone()

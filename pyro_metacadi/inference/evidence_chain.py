@@ -1,0 +1,138 @@
+"""A Markov chain's graphs, with mechanisms and targets in closed form given each graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
+from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.models.evidence import Family, families_of
+
+__all__ = ["EvidenceChain", "EvidenceGraphs"]
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceGraphs:
+    """Graphs of a chain, with the log score (evidence times prior) of each."""
+
+    adjacency: Int[Tensor, "draw parent child"]
+    log_score: Float[Tensor, " draw"]
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """The different families in these graphs."""
+        return list(dict.fromkeys(f for graph in self._by_draw for f in graph))
+
+    @cached_property
+    def index(self) -> Int[Tensor, "draw variable"]:
+        """Position of every variable's family of every draw in `families`."""
+        position = {family: at for at, family in enumerate(self.families)}
+        return torch.tensor([[position[family] for family in graph] for graph in self._by_draw])
+
+    @cached_property
+    def _by_draw(self) -> list[list[Family]]:
+        # Draws repeat: each different graph is taken apart once.
+        different, inverse = torch.unique(self.adjacency, dim=0, return_inverse=True)
+        families = [families_of(graph) for graph in different]
+        return [families[at] for at in inverse.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class EvidenceChain:
+    """One Markov chain over graphs (a `Chain`, see `pyro_metacadi.inference.chains`).
+
+    Attributes:
+        library: Fitted mechanisms, shared by the chains of a fit.
+        adjacency: The chain's states after warm-up.
+        log_score: Log evidence plus log prior of each.
+    """
+
+    library: MechanismLibrary
+    adjacency: Int[Tensor, "draw parent child"]
+    log_score: Float[Tensor, " draw"]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the chain computes."""
+        return self.library.evidence.rows.x.device
+
+    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ column"]]) -> PreparedTasks:
+        """Rows of tasks, in the units of the representation."""
+        return self.library.prepare(standardised)
+
+    def edge_probability(self) -> Float[np.ndarray, "parent child"]:
+        """Share of the chain's graphs that have each edge."""
+        return self.adjacency.double().mean(0).numpy()
+
+    def draw_graphs(self, num_draws: int, *, seed: int) -> EvidenceGraphs:
+        """States of the chain: evenly spaced ones, or random ones if more are wanted than it has.
+
+        Fewer than all do not depend on the seed.
+        """
+        size = len(self.adjacency)
+        if num_draws <= size:
+            chosen = torch.linspace(0, size - 1, num_draws).round().long()
+        else:
+            generator = torch.Generator().manual_seed(stream_seed(seed, "graphs") % 2**63)
+            chosen = torch.randint(size, (num_draws,), generator=generator)
+        return EvidenceGraphs(self.adjacency[chosen], self.log_score[chosen])
+
+    def target_probability(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs
+    ) -> Float[np.ndarray, "task variable"]:
+        """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
+        return self._by_draw(tasks, graphs).mean(0).mT.numpy()
+
+    def draw_jointly(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs, *, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Targets of every task for every graph: independent given the graph.
+
+        Returns:
+            ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
+            ``[draw, task, variable]``, both int8.
+        """
+        probability = self._by_draw(tasks, graphs).mT
+        generator = torch.Generator().manual_seed(stream_seed(seed, "targets") % 2**63)
+        hit = torch.rand(probability.shape, generator=generator, dtype=torch.float64) < probability
+        return {
+            "adjacency": graphs.adjacency.to(torch.int8).numpy(),
+            "intervention_target": hit.to(torch.int8).numpy(),
+        }
+
+    def score(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs, *, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Joint draws as in `draw_jointly`, with densities.
+
+        Returns:
+            The draws, ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the other)
+            given targets and graph, and ``lp`` ``[draw]``, the graph's log score.
+        """
+        drawn = self.draw_jointly(tasks, graphs, seed=seed)
+        density = self.library.row_log_prob(tasks, graphs.families).cpu()
+        hit = torch.tensor(drawn["intervention_target"]).mT  # [draw, variable, task]
+        likelihood = []
+        for index, targets in zip(graphs.index, hit, strict=True):
+            by_row = tasks.rows.spread(targets).bool()
+            free, if_hit = density[index].unbind(1)
+            likelihood.append(torch.where(by_row, if_hit, free).sum(0))
+        return {
+            **drawn,
+            "log_likelihood": torch.stack(likelihood).numpy(),
+            "lp": graphs.log_score.numpy(),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The chain's states; mechanisms are fitted again when they are needed."""
+        return {"adjacency": self.adjacency, "log_score": self.log_score}
+
+    def _by_draw(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs
+    ) -> Float[Tensor, "draw variable task"]:
+        return self.library.target_probability(tasks, graphs.families).cpu()[graphs.index]

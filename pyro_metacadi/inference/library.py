@@ -1,0 +1,194 @@
+"""Fitted mechanisms of families, and what they say of the rows of other tasks."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight, predictive_log_prob
+from pyro_metacadi.ops.law import TaskValues
+from pyro_metacadi.ops.rows import TaskRows, equal_runs
+
+__all__ = ["MechanismLibrary", "PreparedTasks"]
+
+
+class _Fitted(NamedTuple):
+    """A family's mechanism: weights N(mean, root root^T), noise, targets of the training tasks."""
+
+    mean: Float[Tensor, " feature"]
+    root: Float[Tensor, "feature feature"]
+    noise_variance: Float[Tensor, ""]
+    target_probability: Float[Tensor, " task"]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTasks:
+    """Rows of some tasks, and what was found about them so far.
+
+    Attributes:
+        rows: In the units of the model.
+        trained: For each task its position among the training tasks, -1 for a new one. A task
+            that was trained on keeps the targets found then: its rows must not count twice.
+        target_probability: By family, of each task.
+        row_log_prob: By family, of each row: unless its task hit the variable, and if it did.
+    """
+
+    rows: TaskRows
+    trained: tuple[int, ...]
+    target_probability: dict[Family, Float[Tensor, " task"]] = field(default_factory=dict)
+    row_log_prob: dict[Family, Float[Tensor, "2 row"]] = field(default_factory=dict)
+
+
+class _Prediction(NamedTuple):
+    features: Float[Tensor, "set row feature"]
+    root: Float[Tensor, "set feature feature"]
+    noise_variance: Float[Tensor, " set"]
+    mean: Float[Tensor, "set row"]
+    values: TaskValues
+
+
+class MechanismLibrary:
+    """Mechanisms, fitted to the training tasks when first asked for.
+
+    Args:
+        evidence: Fits them.
+    """
+
+    def __init__(self, evidence: MechanismEvidence) -> None:
+        self.evidence = evidence
+        self._fitted: dict[Family, _Fitted] = {}
+        parts = evidence.rows.inputs.split(evidence.rows.sizes)
+        self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}
+
+    def prepare(self, arrays: Sequence[Float[np.ndarray, "_ column"]]) -> PreparedTasks:
+        """Tasks from their arrays in the units of the model, covariates last."""
+        own = self.evidence.rows
+        rows = TaskRows.from_arrays(
+            arrays, num_covariates=own.covariates.shape[1], device=own.x.device, dtype=own.x.dtype
+        )
+        parts = rows.inputs.split(rows.sizes)
+        return PreparedTasks(
+            rows, tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
+        )
+
+    def target_probability(
+        self, tasks: PreparedTasks, families: Sequence[Family]
+    ) -> Float[Tensor, "family task"]:
+        """Probability that each task hit each family's variable: closed form, no gradient."""
+        return _remembered(
+            tasks.target_probability,
+            families,
+            lambda missing: self._find_targets(tasks, missing),
+        )
+
+    def row_log_prob(
+        self, tasks: PreparedTasks, families: Sequence[Family]
+    ) -> Float[Tensor, "family 2 row"]:
+        """Log density of each family's variable in each row, if not hit and if hit."""
+        return _remembered(
+            tasks.row_log_prob, families, lambda missing: self._find_densities(tasks, missing)
+        )
+
+    def _find_targets(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
+        evidence, rows = self.evidence, tasks.rows
+        weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
+        prior = evidence.hyperparameters.target_log_odds
+        trained = torch.tensor(tasks.trained, device=rows.x.device)
+        for batch in evidence.batches(families, num_rows=len(rows.x)):
+            known = [fitted.target_probability for fitted in self._fit(batch)]
+            found = torch.stack(known)[:, trained.clamp(min=0)]
+            if (trained < 0).any():
+                new = self._log_odds(rows, batch, weight=weight) + prior
+                found = torch.where(trained < 0, torch.sigmoid(new), found)
+            tasks.target_probability.update(zip(batch, found, strict=True))
+
+    def _log_odds(
+        self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor
+    ) -> Float[Tensor, "set task"]:
+        """Log ratio of the densities of each task's values, hit and not hit."""
+        made = self._predict(rows, batch, weight=weight)
+        law = self.evidence.hyperparameters.law
+        hit = law.log_prob(made.values, made.mean, made.noise_variance)
+        residual = made.values.x - made.mean
+        runs = zip(
+            rows.runs(made.features, dim=1),
+            rows.runs(residual, dim=1),
+            equal_runs(rows.sizes),
+            strict=True,
+        )
+        correlation, free = self.evidence.hyperparameters.correlation, []
+        for features, error, (size, _) in runs:
+            count = torch.tensor([float(size)])
+            free.append(
+                predictive_log_prob(
+                    features,
+                    error,
+                    root=made.root,
+                    noise_variance=made.noise_variance,
+                    weight=float(kish_weight(count, correlation)),
+                )
+            )
+        return hit - torch.cat(free, -1)
+
+    def _find_densities(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
+        rows = tasks.rows
+        weight = torch.ones_like(rows.num_rows)
+        for batch in self.evidence.batches(families, num_rows=len(rows.x)):
+            made = self._predict(rows, batch, weight=weight)
+            spread = (made.features @ made.root.to(made.features.dtype)).double().square().sum(-1)
+            variance = made.noise_variance.unsqueeze(-1) + spread
+            error = (made.values.x - made.mean).double()
+            free = -0.5 * (LOG_2PI + variance.log() + error.square() / variance)
+            law = self.evidence.hyperparameters.law
+            hit = law.row_log_prob(made.values, made.mean, made.noise_variance)
+            tasks.row_log_prob.update(zip(batch, torch.stack([free, hit], 1), strict=True))
+
+    def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> _Prediction:
+        fitted = self._fit(batch)
+        features = self.evidence.features(rows, batch)
+        mean = torch.stack([one.mean for one in fitted]).to(features.dtype)
+        return _Prediction(
+            features,
+            torch.stack([one.root for one in fitted]),
+            torch.stack([one.noise_variance for one in fitted]),
+            (features @ mean.unsqueeze(-1)).squeeze(-1),
+            self.evidence.values(rows, batch, weight=weight),
+        )
+
+    def _fit(self, families: Sequence[Family]) -> list[_Fitted]:
+        missing = [family for family in families if family not in self._fitted]
+        for batch, mechanism in self.evidence.mechanisms(missing):
+            root = torch.linalg.cholesky_ex(mechanism.covariance).L
+            parts = zip(
+                mechanism.mean,
+                root.to(self.evidence.rows.x.dtype),
+                mechanism.noise_variance,
+                mechanism.target_probability,
+                strict=True,
+            )
+            self._fitted.update(
+                (family, _Fitted(*part)) for family, part in zip(batch, parts, strict=True)
+            )
+        return [self._fitted[family] for family in families]
+
+
+def _remembered(
+    cache: dict[Family, Tensor],
+    families: Sequence[Family],
+    find: Callable[[Sequence[Family]], None],
+) -> Tensor:
+    missing = [family for family in dict.fromkeys(families) if family not in cache]
+    if missing:
+        find(missing)
+    return torch.stack([cache[family] for family in families])
+
+
+def _fingerprint(rows: Float[Tensor, "_ input"]) -> bytes:
+    data = rows.cpu().contiguous().numpy()
+    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).digest()

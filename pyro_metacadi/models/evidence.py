@@ -1,0 +1,212 @@
+r"""The evidence of a graph: mechanisms integrated out, targets summed out, cached by parent set.
+
+:math:`\log p(D | A) = \sum_i score(i, parents of i)`, see `pyro_metacadi.ops.evidence`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Bool, Float
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
+from pyro_metacadi.ops.law import InterventionLaw, TaskValues
+from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
+from pyro_metacadi.ops.relax import adjacency_from_order
+from pyro_metacadi.ops.rows import TaskRows
+
+__all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "families_of"]
+
+# Features of all sets scored at once, in floats: 64 MiB.
+BATCH_FLOATS = 2**24
+
+
+class Family(NamedTuple):
+    """A variable and its parents: bit j of `parents` is set if X_j is one."""
+
+    variable: int
+    parents: int
+
+
+@dataclass(frozen=True, eq=False)
+class Hyperparameters:
+    """What all mechanisms share; set by empirical Bayes.
+
+    Attributes:
+        length_scale: Of the mechanisms' kernel, in standard deviations.
+        amplitude: Prior variance of a mechanism's values, in squared standard deviations.
+        correlation: Of two rows of one task, beyond what the graph explains.
+        target_prior: Probability that a task hits a variable, before seeing its rows.
+        law: What an intervention looks like.
+    """
+
+    length_scale: float
+    amplitude: float
+    correlation: float
+    target_prior: float
+    law: InterventionLaw
+
+    @property
+    def target_log_odds(self) -> float:
+        """Log odds of the `target_prior`."""
+        return math.log(self.target_prior) - math.log1p(-self.target_prior)
+
+
+class MechanismEvidence:
+    """Scores families, batched, and remembers what it has scored.
+
+    Args:
+        rows: Training rows, standardised.
+        scale: One standard deviation of each variable in the units of the intervention law.
+        offset: The mean of each variable in these units.
+        hyperparameters: See `Hyperparameters`.
+        landmarks: Rows that span the functions, the same for all families.
+        known_targets: 1 where a task is known to have hit a variable, 0 where it is known not to,
+            NaN elsewhere; None if nothing is known.
+    """
+
+    def __init__(
+        self,
+        rows: TaskRows,
+        *,
+        scale: Float[Tensor, " variable"],
+        offset: Float[Tensor, " variable"],
+        hyperparameters: Hyperparameters,
+        landmarks: Float[Tensor, "landmark input"],
+        known_targets: Float[Tensor, "task variable"] | None = None,
+    ) -> None:
+        self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
+        self.scale, self.offset, self.known_targets = scale, offset, known_targets
+        self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
+        self.num_variables = rows.x.shape[1]
+        self._scores: dict[Family, float] = {}
+
+    def with_hyperparameters(self, hyperparameters: Hyperparameters) -> "MechanismEvidence":
+        """The same data under other hyper-parameters, nothing scored yet."""
+        return MechanismEvidence(
+            self.rows,
+            scale=self.scale,
+            offset=self.offset,
+            hyperparameters=hyperparameters,
+            landmarks=self.landmarks,
+            known_targets=self.known_targets,
+        )
+
+    @property
+    def prior_log_odds(self) -> Float[Tensor, "task variable"]:
+        """Of every training task having hit every variable; infinite where that is known."""
+        shape = (self.rows.num_tasks, self.num_variables)
+        prior = self.scale.new_full(shape, self.hyperparameters.target_log_odds)
+        if self.known_targets is None:
+            return prior
+        return torch.where(self.known_targets.isnan(), prior, torch.logit(self.known_targets))
+
+    def scores(self, families: Sequence[Family]) -> list[float]:
+        """Log evidence of each family; those not yet known are computed in batches."""
+        missing = [family for family in dict.fromkeys(families) if family not in self._scores]
+        for batch, mechanism in self.mechanisms(missing):
+            self._scores.update(zip(batch, mechanism.score.tolist(), strict=True))
+        return [self._scores[family] for family in families]
+
+    def mechanisms(self, families: Iterable[Family]) -> Iterator[tuple[list[Family], Mechanism]]:
+        """Fitted mechanisms, in batches of families with equally many inputs."""
+        for batch, design in self.designs(families):
+            yield batch, self.fitted(batch, design)
+
+    def designs(self, families: Iterable[Family]) -> Iterator[tuple[list[Family], Design]]:
+        """Features, responses and their sums, in batches of families with equally many inputs."""
+        for batch in self.batches(families, num_rows=len(self.rows.x)):
+            x = self.rows.x[:, [family.variable for family in batch]].mT
+            yield batch, Design.of(self.features(self.rows, batch), x, self.rows)
+
+    def fitted(self, families: Sequence[Family], design: Design) -> Mechanism:
+        """Mechanisms of families whose design is known, under the present intervention law."""
+        values = self.values(self.rows, families, weight=self.weight)
+        law = self.hyperparameters.law
+        return fit_mechanism(
+            design,
+            weight=self.weight,
+            prior_log_odds=self.prior_log_odds[:, [family.variable for family in families]].mT,
+            hit_law=lambda f, variance: law.log_prob(values, f, variance),
+        )
+
+    def features(
+        self, rows: TaskRows, families: Sequence[Family]
+    ) -> Float[Tensor, "set row feature"]:
+        """Features of families that have equally many inputs, for rows in the model's units."""
+        inputs = self.input_mask(families)
+        return mechanism_features(
+            rows.inputs,
+            self.landmarks[: num_landmarks(int(inputs[0].sum()))],
+            inputs,
+            length_scale=self.hyperparameters.length_scale,
+            amplitude=self.hyperparameters.amplitude,
+        )
+
+    def values(
+        self, rows: TaskRows, families: Sequence[Family], *, weight: Float[Tensor, " task"]
+    ) -> TaskValues:
+        """The families' own variables, with their units."""
+        at = [family.variable for family in families]
+        x = rows.x[:, at].mT
+        return TaskValues.of(x, rows, weight=weight, scale=self.scale[at], offset=self.offset[at])
+
+    def input_mask(self, families: Sequence[Family]) -> Bool[Tensor, "set input"]:
+        """Which columns each family's mechanism reads: its parents and all covariates."""
+        d = self.num_variables
+        mask = torch.ones(len(families), self.rows.inputs.shape[1], dtype=torch.bool)
+        for line, family in zip(mask, families, strict=True):
+            line[:d] = torch.tensor([bool(family.parents >> j & 1) for j in range(d)])
+        return mask.to(self.rows.x.device)
+
+    def batches(self, families: Iterable[Family], *, num_rows: int) -> Iterator[list[Family]]:
+        """Families with equally many inputs together, so many that their features fit in memory."""
+        by_size: dict[int, list[Family]] = {}
+        for family in families:
+            by_size.setdefault(family.parents.bit_count(), []).append(family)
+        for size, group in sorted(by_size.items()):
+            features = num_landmarks(size + self.rows.covariates.shape[1]) + 1
+            step = max(1, BATCH_FLOATS // (features * num_rows))
+            yield from (group[first : first + step] for first in range(0, len(group), step))
+
+
+def families_of(adjacency: Bool[Tensor, "parent child"]) -> list[Family]:
+    """The family of every variable; ``adjacency[i, j]`` means X_i -> X_j."""
+    return [
+        Family(child, sum(1 << parent for parent, edge in enumerate(column) if edge))
+        for child, column in enumerate(adjacency.bool().mT.tolist())
+    ]
+
+
+class EvidenceModel(PyroModule):
+    """Pyro program over graphs: the prior's sites, and the evidence as a factor per variable.
+
+    Sites `order_score` and `edge` are those of `MetaCaDIModel`, so that the same guide and the
+    same kernels serve both. It has no other latent site: mechanisms and targets are integrated out.
+
+    Args:
+        evidence: Scores families.
+        graph_prior: Law of `edge`.
+    """
+
+    def __init__(self, evidence: MechanismEvidence, *, graph_prior: GraphPrior) -> None:
+        super().__init__()
+        self.evidence, self.graph_prior = evidence, graph_prior
+
+    def forward(self) -> Float[Tensor, "parent child"]:
+        """Run the program; returns the adjacency, rows being causes."""
+        ones = torch.ones(self.evidence.num_variables)
+        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
+        edge = pyro.sample("edge", self.graph_prior())
+        adjacency = adjacency_from_order(order_score, edge)
+        scores = self.evidence.scores(families_of(adjacency.detach().bool()))
+        with pyro.plate("variables", len(scores), dim=-1):
+            pyro.factor("evidence", torch.tensor(scores))
+        return adjacency

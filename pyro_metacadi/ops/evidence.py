@@ -1,0 +1,248 @@
+r"""Closed-form evidence of mechanisms: their weights integrated out, their targets summed out.
+
+A variable's values are explained by Bayesian linear regression on features of its parents,
+:math:`x = \Phi w + \epsilon`, w ~ N(0, I), except in the tasks that hit it. Given who was hit, the
+weights integrate out. Who was hit is summed out by a mean-field bound: with :math:`r_t` the
+probability that task t hit the variable,
+
+.. math:: \log p(x) \ge \log \int p(w) \prod_t p(x_t | w)^{1 - r_t} dw
+          + \sum_t r_t \log p_{hit}(x_t) - KL(r_t \,\|\, \pi_t)
+
+Everything is batched over `set`, pairs of a variable and a parent set, in one Cholesky call.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_metacadi.ops.rows import TaskRows
+
+__all__ = [
+    "Design",
+    "Mechanism",
+    "Regression",
+    "fit_mechanism",
+    "kish_weight",
+    "predictive_log_prob",
+    "regress",
+]
+
+LOG_2PI = math.log(2 * math.pi)
+
+# A priori the noise variance is about the standardised variable's own times 0.05, with the weight
+# of two rows: it cannot vanish where a variable is a function of others or constant.
+NOISE_PRIOR_ROWS, NOISE_PRIOR_VARIANCE = 2.0, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Features and responses of every set, summed up for each task once.
+
+    Attributes:
+        features: Of the parents.
+        x: The variable's own values.
+        rows: Which rows belong to which task.
+        gram: Sums of outer products of features over a task's rows.
+        cross: Sums of features times responses.
+        square: Sums of squared responses.
+    """
+
+    features: Float[Tensor, "set row feature"]
+    x: Float[Tensor, "set row"]
+    rows: TaskRows
+    gram: Float[Tensor, "set task feature feature"]
+    cross: Float[Tensor, "set task feature"]
+    square: Float[Tensor, "set task"]
+
+    @classmethod
+    def of(
+        cls,
+        features: Float[Tensor, "set row feature"],
+        x: Float[Tensor, "set row"],
+        rows: TaskRows,
+    ) -> "Design":
+        """Features and responses with their sums."""
+        cross = rows.gram(features, x.unsqueeze(-1)).squeeze(-1).double()
+        square = rows.sum(x.double().square())
+        return cls(features, x, rows, rows.gram(features, features), cross, square)
+
+    def predict(self, mean: Float[Tensor, "set feature"]) -> Float[Tensor, "set row"]:
+        """Predictions of every row under weights `mean`."""
+        return (self.features @ mean.to(self.features.dtype).unsqueeze(-1)).squeeze(-1)
+
+
+class Regression(NamedTuple):
+    """Posterior N(mean, covariance) of the weights, and the log evidence."""
+
+    mean: Float[Tensor, "set feature"]
+    covariance: Float[Tensor, "set feature feature"]
+    log_evidence: Float[Tensor, " set"]
+
+
+class Mechanism(NamedTuple):
+    """A fitted observational mechanism, and who was hit.
+
+    Attributes:
+        score: Lower bound on the log evidence of all tasks.
+        mean: Of the weights.
+        covariance: Of the weights.
+        noise_variance: Of the residuals.
+        target_probability: Of each task having hit the variable.
+    """
+
+    score: Float[Tensor, " set"]
+    mean: Float[Tensor, "set feature"]
+    covariance: Float[Tensor, "set feature feature"]
+    noise_variance: Float[Tensor, " set"]
+    target_probability: Float[Tensor, "set task"]
+
+
+def kish_weight(num_rows: Float[Tensor, " task"], correlation: float) -> Float[Tensor, " task"]:
+    r"""What a row of a task counts where rows of one task resemble each other.
+
+    n rows with intraclass correlation ρ are worth :math:`n / (1 + (n - 1) \rho)` independent ones.
+
+    Source: Kish 1965 (design effect).
+    """
+    return 1 / (1 + (num_rows - 1) * correlation)
+
+
+def regress(
+    design: Design, weight: Float[Tensor, "set task"], *, noise_variance: Float[Tensor, " set"]
+) -> Regression:
+    r"""Bayesian linear regression in which each row of task t counts `weight` times.
+
+    The log evidence is :math:`\log \int N(w; 0, I) \prod_n N(x_n; \phi_n^\top w, s^2)^{u_n} dw`.
+    """
+    gram = design.gram
+    precision = torch.einsum("st,stab->sab", weight.to(gram.dtype), gram).double()
+    precision = precision / noise_variance.view(-1, 1, 1)
+    precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    factor = torch.linalg.cholesky_ex(precision).L
+    cross = torch.einsum("st,sta->sa", weight, design.cross) / noise_variance.unsqueeze(-1)
+    mean = torch.cholesky_solve(cross.unsqueeze(-1), factor).squeeze(-1)
+    log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_evidence = -0.5 * (
+        (weight @ design.rows.num_rows) * (LOG_2PI + noise_variance.log())
+        + (weight * design.square).sum(-1) / noise_variance
+        - (cross * mean).sum(-1)
+        + log_determinant
+    )
+    return Regression(mean, torch.cholesky_inverse(factor), log_evidence)
+
+
+HitLaw = Callable[
+    [Float[Tensor, "set row"], Float[Tensor, " set"]],
+    Float[Tensor, "set task"],
+]
+"""(observational prediction, noise variance) -> log density of each task's values if hit."""
+
+
+def fit_mechanism(
+    design: Design,
+    *,
+    weight: Float[Tensor, " task"],
+    prior_log_odds: Float[Tensor, "set task"],
+    hit_law: HitLaw,
+    num_iterations: int = 5,
+) -> Mechanism:
+    """Fit weights, noise variance and targets by coordinate ascent on the bound.
+
+    Args:
+        design: Features of the parents and values of the variable.
+        weight: What a row of each task counts (see `kish_weight`).
+        prior_log_odds: Of each task having hit the variable; infinite where it is known.
+        hit_law: Log density of a task's values if it hit the variable, already weighted.
+        num_iterations: Updates of targets and noise.
+    """
+    noise = torch.full((len(design.x),), 0.5, dtype=torch.float64, device=design.x.device)
+    probability = torch.sigmoid(prior_log_odds)
+    for _ in range(num_iterations):
+        fit = regress(design, (1 - probability) * weight, noise_variance=noise)
+        error = _expected_error(design, fit)
+        hit = hit_law(design.predict(fit.mean), noise)
+        free = weight * _log_density(error, noise, design.rows.num_rows)
+        probability = torch.sigmoid(prior_log_odds + hit - free)
+        noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
+    fit = regress(design, (1 - probability) * weight, noise_variance=noise)
+    hit = (probability * hit_law(design.predict(fit.mean), noise)).sum(-1)
+    score = fit.log_evidence + hit - _divergence(probability, prior_log_odds)
+    return Mechanism(score, fit.mean, fit.covariance, noise, probability)
+
+
+def _expected_error(design: Design, fit: Regression) -> Float[Tensor, "set task"]:
+    """Squared error of each task, expected under the posterior of the weights."""
+    error = design.rows.sum((design.x - design.predict(fit.mean)).double().square())
+    covariance = fit.covariance.to(design.gram.dtype).flatten(1).unsqueeze(-1)
+    return error + (design.gram.flatten(2) @ covariance).squeeze(-1).double()
+
+
+def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:
+    variance = noise.unsqueeze(-1)
+    return -0.5 * (num_rows * (LOG_2PI + variance.log()) + error / variance)
+
+
+def _noise_variance(free: Tensor, error: Tensor, num_rows: Tensor) -> Float[Tensor, " set"]:
+    total = (free * error).sum(-1) + NOISE_PRIOR_ROWS * NOISE_PRIOR_VARIANCE
+    return total / (free @ num_rows + NOISE_PRIOR_ROWS)
+
+
+def _divergence(probability: Tensor, prior_log_odds: Tensor) -> Float[Tensor, " set"]:
+    """KL from the prior to the posterior of the targets; 0 where both are certain."""
+    hit, free = functional.logsigmoid(prior_log_odds), functional.logsigmoid(-prior_log_odds)
+    zero = torch.zeros_like(probability)
+    cross = torch.where(probability > 0, probability * hit, zero)
+    cross = cross + torch.where(probability < 1, (1 - probability) * free, zero)
+    negative_entropy = torch.special.xlogy(probability, probability)
+    negative_entropy = negative_entropy + torch.special.xlogy(1 - probability, 1 - probability)
+    return (negative_entropy - cross).sum(-1)
+
+
+def predictive_log_prob(
+    features: Float[Tensor, "set task sample feature"],
+    residual: Float[Tensor, "set task sample"],
+    *,
+    root: Float[Tensor, "set feature feature"],
+    noise_variance: Float[Tensor, " set"],
+    weight: float,
+) -> Float[Tensor, "set task"]:
+    r"""Log density of the rows of new tasks, the weights' posterior N(w, R R^T) integrated out.
+
+    With n rows that count `weight` u each: :math:`\log \int N(dw) \prod_n N(e_n; \phi_n^\top
+    (w - E w), s^2)^u`. The smaller of two systems, of rows or of features, is factorised.
+
+    Args:
+        features: Of each task's rows.
+        residual: e, what the mean weights leave.
+        root: R, a factor of the weights' covariance.
+        noise_variance: s².
+        weight: u.
+    """
+    num_rows = features.shape[-2]
+    variance = (noise_variance / weight).view(-1, 1, 1)
+    whitened = (features @ root.to(features.dtype).unsqueeze(1)).double()
+    whitened = whitened / variance.sqrt().unsqueeze(-1)
+    error = residual.double() / variance.sqrt()
+    if num_rows <= features.shape[-1]:
+        factor = _factor_with_identity(whitened @ whitened.mT)
+        solved = torch.linalg.solve_triangular(factor, error.unsqueeze(-1), upper=False)
+        quadratic = solved.square().sum((-1, -2))
+    else:
+        factor = _factor_with_identity(whitened.mT @ whitened)
+        projected = whitened.mT @ error.unsqueeze(-1)
+        solved = torch.linalg.solve_triangular(factor, projected, upper=False)
+        quadratic = error.square().sum(-1) - solved.square().sum((-1, -2))
+    log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    constant = weight * num_rows * (LOG_2PI + noise_variance.log()).unsqueeze(-1)
+    return -0.5 * (quadratic + log_determinant + constant)
+
+
+def _factor_with_identity(matrix: Tensor) -> Tensor:
+    matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    return torch.linalg.cholesky_ex(matrix).L
