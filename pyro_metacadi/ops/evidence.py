@@ -50,7 +50,6 @@ class Design:
         rows: Which rows belong to which task.
         gram: Sums of outer products of features over a task's rows.
         cross: Sums of features times responses.
-        square: Sums of squared responses.
     """
 
     features: Float[Tensor, "set row feature"]
@@ -58,7 +57,6 @@ class Design:
     rows: TaskRows
     gram: Float[Tensor, "set task feature feature"]
     cross: Float[Tensor, "set task feature"]
-    square: Float[Tensor, "set task"]
 
     @classmethod
     def of(
@@ -69,8 +67,7 @@ class Design:
     ) -> "Design":
         """Features and responses with their sums."""
         cross = rows.gram(features, x.unsqueeze(-1)).squeeze(-1).double()
-        square = rows.sum(x.double().square())
-        return cls(features, x, rows, rows.gram(features, features), cross, square)
+        return cls(features, x, rows, rows.gram(features, features), cross)
 
     def predict(self, mean: Float[Tensor, "set feature"]) -> Float[Tensor, "set row"]:
         """Predictions of every row under weights `mean`."""
@@ -78,10 +75,20 @@ class Design:
 
 
 class Regression(NamedTuple):
-    """Posterior N(mean, covariance) of the weights, and the log evidence."""
+    """Posterior N(mean, covariance) of the weights, and the log evidence.
+
+    Attributes:
+        mean: Of the weights.
+        covariance: Of the weights.
+        prediction: Of every row, by the mean weights.
+        square_error: Of the prediction, summed over a task's rows.
+        log_evidence: See `regress`.
+    """
 
     mean: Float[Tensor, "set feature"]
     covariance: Float[Tensor, "set feature feature"]
+    prediction: Float[Tensor, "set row"]
+    square_error: Float[Tensor, "set task"]
     log_evidence: Float[Tensor, " set"]
 
 
@@ -128,13 +135,17 @@ def regress(
     cross = torch.einsum("st,sta->sa", weight, design.cross) / noise_variance.unsqueeze(-1)
     mean = torch.cholesky_solve(cross.unsqueeze(-1), factor).squeeze(-1)
     log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    prediction = design.predict(mean)
+    square_error = design.rows.sum((design.x - prediction).double().square())
+    # The mean minimises the two squares together: what rounding does to it changes their sum in
+    # second order only, while their closed form cancels where the noise is small.
     log_evidence = -0.5 * (
         (weight @ design.rows.num_rows) * (LOG_2PI + noise_variance.log())
-        + (weight * design.square).sum(-1) / noise_variance
-        - (cross * mean).sum(-1)
+        + (weight * square_error).sum(-1) / noise_variance
+        + mean.square().sum(-1)
         + log_determinant
     )
-    return Regression(mean, torch.cholesky_inverse(factor), log_evidence)
+    return Regression(mean, torch.cholesky_inverse(factor), prediction, square_error, log_evidence)
 
 
 HitLaw = Callable[
@@ -166,21 +177,20 @@ def fit_mechanism(
     for _ in range(num_iterations):
         fit = regress(design, (1 - probability) * weight, noise_variance=noise)
         error = _expected_error(design, fit)
-        hit = hit_law(design.predict(fit.mean), noise)
+        hit = hit_law(fit.prediction, noise)
         free = weight * _log_density(error, noise, design.rows.num_rows)
         probability = torch.sigmoid(prior_log_odds + hit - free)
         noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
     fit = regress(design, (1 - probability) * weight, noise_variance=noise)
-    hit = (probability * hit_law(design.predict(fit.mean), noise)).sum(-1)
+    hit = (probability * hit_law(fit.prediction, noise)).sum(-1)
     score = fit.log_evidence + hit - _divergence(probability, prior_log_odds)
     return Mechanism(score, fit.mean, fit.covariance, noise, probability)
 
 
 def _expected_error(design: Design, fit: Regression) -> Float[Tensor, "set task"]:
     """Squared error of each task, expected under the posterior of the weights."""
-    error = design.rows.sum((design.x - design.predict(fit.mean)).double().square())
     covariance = fit.covariance.to(design.gram.dtype).flatten(1).unsqueeze(-1)
-    return error + (design.gram.flatten(2) @ covariance).squeeze(-1).double()
+    return fit.square_error + (design.gram.flatten(2) @ covariance).squeeze(-1).double()
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

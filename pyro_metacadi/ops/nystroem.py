@@ -78,7 +78,8 @@ def mechanism_features(
         One feature per landmark, and the constant.
     """
     size = len(landmarks)
-    gram = rbf_kernel(landmarks, landmarks, inputs, length_scale=length_scale).double()
+    points = landmarks.double()
+    gram = rbf_kernel(points, points, inputs, length_scale=length_scale)
     gram.diagonal(dim1=-2, dim2=-1).add_(JITTER)
     factor = torch.linalg.cholesky_ex(gram).L
     identity = torch.eye(size, dtype=factor.dtype, device=factor.device).expand_as(factor)
