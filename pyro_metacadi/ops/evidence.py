@@ -8,6 +8,9 @@ probability that task t hit the variable,
 .. math:: \log p(x) \ge \log \int p(w) \prod_t p(x_t | w)^{1 - r_t} dw
           + \sum_t r_t \log p_{hit}(x_t) - KL(r_t \,\|\, \pi_t)
 
+It holds at the noise variance that is found. A hit may depend on what the mechanism predicts; its
+density then takes the prediction of the mean weights as given.
+
 Everything is batched over `set`, pairs of a variable and a parent set, in one Cholesky call.
 """
 
@@ -96,7 +99,7 @@ class Mechanism(NamedTuple):
     """A fitted observational mechanism, and who was hit.
 
     Attributes:
-        score: Lower bound on the log evidence of all tasks.
+        score: Lower bound on the log evidence of all tasks, at this noise variance.
         mean: Of the weights.
         covariance: Of the weights.
         noise_variance: Of the residuals.
@@ -125,7 +128,8 @@ def regress(
 ) -> Regression:
     r"""Bayesian linear regression in which each row of task t counts `weight` times.
 
-    The log evidence is :math:`\log \int N(w; 0, I) \prod_n N(x_n; \phi_n^\top w, s^2)^{u_n} dw`.
+    The log evidence is :math:`\log \int N(w; 0, I) \prod_n N(x_n; \phi_n^\top w, s^2)^{u_n} dw`
+    with u_n the weight of row n's task.
     """
     gram = design.gram
     precision = torch.einsum("st,stab->sab", weight.to(gram.dtype), gram).double()
@@ -164,6 +168,9 @@ def fit_mechanism(
     num_iterations: int = 5,
 ) -> Mechanism:
     """Fit weights, noise variance and targets by coordinate ascent on the bound.
+
+    Ascent includes the noise variance's prior, which the score leaves out, and is sure only where
+    the hit law depends on neither predictions nor noise: their updates see the free rows alone.
 
     Args:
         design: Features of the parents and values of the variable.

@@ -1,0 +1,431 @@
+"""Evidence of mechanisms against multivariate normal densities, integration and enumeration."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import multivariate_normal, norm
+
+from pyro_metacadi.ops.evidence import (
+    LOG_2PI,
+    NOISE_PRIOR_ROWS,
+    NOISE_PRIOR_VARIANCE,
+    Design,
+    Mechanism,
+    fit_mechanism,
+    kish_weight,
+    predictive_log_prob,
+    regress,
+)
+from pyro_metacadi.ops.nystroem import mechanism_features
+from pyro_metacadi.ops.rows import TaskRows
+
+SEEDS = st.integers(0, 2**32)
+SIZES = st.lists(st.integers(1, 5), min_size=1, max_size=5)
+inf = math.inf
+
+
+def floats(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def generator_of(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed):
+    return torch.randn(*shape, generator=generator_of(seed), dtype=torch.float64)
+
+
+def rows_of(sizes, *, dtype=torch.float64):
+    nothing = torch.zeros(sum(sizes), 0, dtype=dtype)
+    return TaskRows(nothing, nothing, tuple(sizes))
+
+
+def designed(sizes, *, num_features=3, num_sets=2, seed=0):
+    features = normal(num_sets, sum(sizes), num_features, seed=seed)
+    x = normal(num_sets, sum(sizes), seed=seed + 1)
+    return Design.of(features, x, rows_of(sizes))
+
+
+def world(sizes, *, hit=(), num_features=4, seed=0, noise=0.4, halved=False):
+    """One variable that follows its features, but for tasks that hit it: halved, or N(3, 1/4)."""
+    features, rows = normal(1, sum(sizes), num_features, seed=seed), rows_of(sizes)
+    signal = features @ (1 + normal(num_features, seed=seed + 1).abs())
+    mask = rows.spread(floats(*(float(t in hit) for t in range(len(sizes)))))
+    replaced = signal / 2 if halved else 3 + 0.3 * normal(sum(sizes), seed=seed + 3)
+    x = torch.where(mask > 0, replaced, signal) + noise * normal(sum(sizes), seed=seed + 2)
+    return Design.of(features, x, rows)
+
+
+def absolute_law(design, *, weight, center=3.0, scale=1.0):
+    """Density of a hit task's values that depends on nothing that is fitted."""
+    squares = design.rows.sum((design.x - center).double().square())
+    log_prob = -0.5 * (design.rows.num_rows * (LOG_2PI + 2 * math.log(scale)) + squares / scale**2)
+    return lambda prediction, noise: weight * log_prob
+
+
+def halving_law(design, *, weight):
+    """Density of a hit task's values around half of what the mechanism predicts."""
+
+    def log_prob(prediction, noise):
+        squares = design.rows.sum((design.x - prediction / 2).double().square())
+        variance = 1.5 * noise.unsqueeze(-1)
+        return (
+            -0.5 * weight * (design.rows.num_rows * (LOG_2PI + variance.log()) + squares / variance)
+        )
+
+    return log_prob
+
+
+def log_odds(probability, *shape):
+    return torch.full(shape, math.log(probability / (1 - probability)), dtype=torch.float64)
+
+
+# Regression
+
+
+@given(SIZES, st.integers(1, 6), SEEDS)
+def test_evidence_of_whole_tasks_is_a_multivariate_normal_density(sizes, num_features, seed):
+    design = designed(sizes, num_features=num_features, seed=seed)
+    generator, noise = generator_of(seed), floats(0.3, 1.7)
+    weight = torch.randint(2, (2, len(sizes)), generator=generator).double()
+    got = regress(design, weight, noise_variance=noise).log_evidence
+    for s in range(2):
+        kept = design.rows.spread(weight)[s] > 0
+        phi, x = design.features[s, kept], design.x[s, kept]
+        covariance = phi @ phi.T + noise[s] * torch.eye(len(x), dtype=torch.float64)
+        zero = torch.zeros_like(x)
+        expected = 0.0
+        if len(x):
+            law = torch.distributions.MultivariateNormal(zero, covariance)
+            expected = float(law.log_prob(x))
+        assert float(got[s]) == pytest.approx(expected, rel=1e-8, abs=1e-8)
+
+
+@settings(max_examples=20)
+@given(SEEDS, st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_evidence_of_fractional_rows_is_the_integral_over_the_weight(seed, fractions):
+    design = designed((2, 1, 3), num_features=1, num_sets=1, seed=seed)
+    weight, noise = floats(*fractions).unsqueeze(0), 0.4
+    fit = regress(design, weight, noise_variance=floats(noise))
+    phi, x = design.features[0, :, 0].numpy(), design.x[0].numpy()
+    power = design.rows.spread(weight)[0].numpy()
+
+    def density(w):
+        return np.exp(norm.logpdf(w) + power @ norm.logpdf(x, phi * w, math.sqrt(noise)))
+
+    mean, deviation = float(fit.mean), float(fit.covariance) ** 0.5
+    limits = mean - 12 * deviation, mean + 12 * deviation
+    total = quad(density, *limits, epsabs=0)[0]
+    assert float(fit.log_evidence) == pytest.approx(math.log(total), abs=1e-6)
+    first = quad(lambda w: w * density(w), *limits, epsabs=1e-12 * total)[0] / total
+    second = quad(lambda w: (w - first) ** 2 * density(w), *limits, epsabs=0)[0] / total
+    assert (mean, deviation**2) == pytest.approx((first, second), abs=1e-6)
+
+
+def test_the_posterior_of_the_weights_is_the_textbooks():
+    design, noise = designed((4, 2, 5), num_sets=1), floats(0.3)
+    weight = floats(1, 0.25, 0.5).unsqueeze(0)
+    fit = regress(design, weight, noise_variance=noise)
+    phi, x = design.features[0].numpy(), design.x[0].numpy()
+    power = np.diag(design.rows.spread(weight)[0].numpy())
+    covariance = np.linalg.inv(np.eye(3) + phi.T @ power @ phi / 0.3)
+    np.testing.assert_allclose(fit.covariance[0], covariance, rtol=1e-10)
+    np.testing.assert_allclose(fit.mean[0], covariance @ phi.T @ power @ x / 0.3, rtol=1e-10)
+    np.testing.assert_allclose(fit.prediction[0], phi @ fit.mean[0].numpy(), rtol=1e-10)
+    residual = np.split(x - fit.prediction[0].numpy(), [4, 6])
+    np.testing.assert_allclose(fit.square_error[0], [(e**2).sum() for e in residual], rtol=1e-10)
+
+
+def test_without_rows_the_posterior_is_the_prior():
+    design = designed((4, 2))
+    fit = regress(design, torch.zeros(2, 2, dtype=torch.float64), noise_variance=floats(0.1, 1))
+    assert (fit.mean == 0).all()
+    assert (fit.covariance == torch.eye(3, dtype=torch.float64)).all()
+    assert (fit.log_evidence == 0).all()
+
+
+# Mechanism and targets
+
+
+def exact_log_evidence(design, mechanism, *, weight, prior, hit):
+    """Sum over all patterns of targets, at the mechanism's noise variance."""
+    terms = []
+    for pattern in itertools.product((0.0, 1.0), repeat=design.rows.num_tasks):
+        m = floats(*pattern).unsqueeze(0)
+        free = regress(design, (1 - m) * weight, noise_variance=mechanism.noise_variance)
+        log_prior = torch.where(m > 0, torch.sigmoid(prior), torch.sigmoid(-prior)).log().sum(-1)
+        # 0 times -inf does not occur: densities of hits are finite.
+        terms.append(free.log_evidence + (m * hit).sum(-1) + log_prior)
+    return torch.stack(terms).logsumexp(0)
+
+
+WORLDS = [
+    ((12,) * 8, ()),
+    ((12,) * 8, (2,)),
+    ((3, 3, 10, 10, 1, 25), (1, 3)),
+    ((1, 1, 1, 30), (0,)),
+    ((5, 4), (1,)),
+]
+LAWS = pytest.mark.parametrize("law", [absolute_law, halving_law])
+
+
+@pytest.mark.parametrize(("law", "closeness"), [(absolute_law, 0.3), (halving_law, 0.8)])
+@pytest.mark.parametrize(("sizes", "hit"), WORLDS)
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_the_score_bounds_the_sum_over_patterns_closely(sizes, hit, correlation, law, closeness):
+    for seed in range(3):
+        design = world(sizes, hit=hit, seed=10 * seed, halved=law is halving_law)
+        weight = kish_weight(design.rows.num_rows, correlation)
+        prior, hit_law = log_odds(0.2, 1, len(sizes)), law(design, weight=weight)
+        mechanism = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
+        at_end = hit_law(design.predict(mechanism.mean), mechanism.noise_variance)
+        exact = exact_log_evidence(design, mechanism, weight=weight, prior=prior, hit=at_end)
+        gap = float(exact - mechanism.score)
+        assert -1e-8 <= gap <= closeness
+
+
+@LAWS
+def test_the_score_is_a_bound_where_the_law_does_not_fit_the_hits_either(law):
+    # It need not be close: the targets found are one explanation of several.
+    for seed in range(3):
+        design = world((12,) * 6, hit=(1, 3), seed=seed, halved=law is absolute_law)
+        weight, prior = torch.ones(6, dtype=torch.float64), log_odds(0.2, 1, 6)
+        hit_law = law(design, weight=weight)
+        fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
+        at_end = hit_law(design.predict(fitted.mean), fitted.noise_variance)
+        exact = exact_log_evidence(design, fitted, weight=weight, prior=prior, hit=at_end)
+        assert float(fitted.score) <= float(exact) + 1e-8
+
+
+def test_updates_never_lower_the_bound_where_hits_do_not_depend_on_what_is_fitted():
+    for seed, (sizes, hit) in enumerate(WORLDS):
+        design = world(sizes, hit=hit, seed=seed)
+        weight = kish_weight(design.rows.num_rows, 0.1)
+        prior, law = log_odds(0.2, 1, len(sizes)), absolute_law(design, weight=weight)
+        bounds = []
+        for num_iterations in range(1, 12):
+            fitted = fit_mechanism(
+                design,
+                weight=weight,
+                prior_log_odds=prior,
+                hit_law=law,
+                num_iterations=num_iterations,
+            )
+            bounds.append(float(fitted.score + noise_log_prior(fitted.noise_variance)))
+        assert (np.diff(bounds) >= -1e-9).all()
+
+
+def noise_log_prior(variance):
+    """What the noise maximises together with the bound; the score leaves it out."""
+    return -NOISE_PRIOR_ROWS / 2 * (variance.log() + NOISE_PRIOR_VARIANCE / variance)
+
+
+def test_the_noise_variance_is_where_bound_and_prior_are_largest():
+    design = world((12,) * 6, hit=(1,), seed=5)
+    weight, prior = torch.ones(6, dtype=torch.float64), log_odds(0.2, 1, 6)
+    fitted = fit_mechanism(
+        design,
+        weight=weight,
+        prior_log_odds=prior,
+        hit_law=absolute_law(design, weight=weight),
+        num_iterations=200,
+    )
+
+    def objective(variance):
+        free = (1 - fitted.target_probability) * weight
+        return regress(design, free, noise_variance=variance).log_evidence + noise_log_prior(
+            variance
+        )
+
+    best = objective(fitted.noise_variance)
+    for factor in (0.99, 1.01):
+        assert objective(fitted.noise_variance * factor) < best
+
+
+@LAWS
+def test_tasks_that_hit_are_found(law):
+    design = world((12,) * 8, hit=(2, 5), halved=law is halving_law)
+    weight = torch.ones(8, dtype=torch.float64)
+    probability = fit_mechanism(
+        design,
+        weight=weight,
+        prior_log_odds=log_odds(0.1, 1, 8),
+        hit_law=law(design, weight=weight),
+    ).target_probability[0]
+    assert (probability > 0.5).nonzero().flatten().tolist() == [2, 5]
+
+
+@LAWS
+def test_known_targets_are_certain_whatever_the_data_say(law):
+    design = world((12,) * 6, hit=(0, 1))
+    weight = torch.ones(6, dtype=torch.float64)
+    prior = floats(-inf, -1, inf, -inf, inf, -1).unsqueeze(0)
+    hit_law = law(design, weight=weight)
+    fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
+    assert fitted.target_probability[0, [0, 2, 3, 4]].tolist() == [0, 1, 0, 1]
+    assert all(part.isfinite().all() for part in fitted)
+    at_end = hit_law(design.predict(fitted.mean), fitted.noise_variance)
+    exact = exact_log_evidence(design, fitted, weight=weight, prior=prior, hit=at_end)
+    assert float(fitted.score) <= float(exact) + 1e-8
+
+
+def test_knowing_every_target_gives_the_exact_evidence():
+    design = world((4, 7, 3), hit=(1,))
+    weight = torch.ones(3, dtype=torch.float64)
+    prior = floats(-inf, inf, -inf).unsqueeze(0)
+    hit_law = absolute_law(design, weight=weight)
+    fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
+    free = regress(design, floats(1, 0, 1).unsqueeze(0), noise_variance=fitted.noise_variance)
+    expected = free.log_evidence + hit_law(None, None)[:, 1]
+    torch.testing.assert_close(fitted.score, expected)
+
+
+def test_hit_by_every_task_a_mechanism_is_its_prior():
+    design = world((4, 7, 3))
+    weight = torch.ones(3, dtype=torch.float64)
+    fitted = fit_mechanism(
+        design,
+        weight=weight,
+        prior_log_odds=torch.full((1, 3), inf, dtype=torch.float64),
+        hit_law=absolute_law(design, weight=weight),
+    )
+    assert (fitted.mean == 0).all()
+    assert fitted.noise_variance.item() == pytest.approx(NOISE_PRIOR_VARIANCE)
+    assert fitted.score.isfinite().all()
+
+
+def test_the_order_of_tasks_does_not_matter():
+    sizes, order = (3, 8, 8, 1, 5), [4, 1, 3, 0, 2]
+    design = world(sizes, hit=(1,))
+    starts = np.cumsum((0, *sizes))
+    at = np.concatenate([np.arange(starts[t], starts[t + 1]) for t in order])
+    rows = rows_of([sizes[t] for t in order])
+    other = Design.of(design.features[:, at], design.x[:, at], rows)
+    prior = floats(-1, -2, -1, 0, -3).unsqueeze(0)
+    found = []
+    for one, log_prior in ((design, prior), (other, prior[:, order])):
+        weight = kish_weight(one.rows.num_rows, 0.2)
+        law = absolute_law(one, weight=weight)
+        found.append(fit_mechanism(one, weight=weight, prior_log_odds=log_prior, hit_law=law))
+    expected = found[0]._replace(target_probability=found[0].target_probability[:, order])
+    torch.testing.assert_close(tuple(found[1]), tuple(expected))
+
+
+def test_sets_in_one_batch_are_the_sets_one_by_one():
+    designs = [world((3, 8, 8, 1), hit=(1,), seed=seed) for seed in (0, 10, 20)]
+    rows, weight = designs[0].rows, torch.ones(4, dtype=torch.float64)
+    together = Design.of(
+        torch.cat([one.features for one in designs]), torch.cat([one.x for one in designs]), rows
+    )
+
+    def fitted(design):
+        law = absolute_law(design, weight=weight)
+        prior = log_odds(0.1, len(design.x), 4)
+        return fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=law)
+
+    single = Mechanism(*map(torch.cat, zip(*map(fitted, designs), strict=True)))
+    torch.testing.assert_close(tuple(fitted(together)), tuple(single))
+
+
+def nearly_exact(noise, *, dtype):
+    """2200 rows of a smooth function of two columns plus noise, standardised, and a useless one."""
+    z = normal(2200, 3, seed=0)
+    x = torch.sin(z[:, 0]) + z[:, 1] + noise * normal(2200, seed=1)
+    x = ((x - x.mean()) / x.std(correction=0)).to(dtype)
+    rows = TaskRows(z.to(dtype), z[:, :0].to(dtype), (110,) * 20)
+    masks = torch.tensor([[True, True, False], [True, False, True]])
+    kernel = {"length_scale": 2.0, "amplitude": 1.0}
+    features = mechanism_features(rows.x, rows.x[:48], masks, **kernel)
+    return Design.of(features, x.expand(2, -1), rows)
+
+
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.3, 0.01), (0.03, 0.3), (0.0, 4.0)])
+def test_scores_in_single_precision_are_near_those_in_double(noise, tolerance):
+    weight = torch.ones(20, dtype=torch.float64)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        design = nearly_exact(noise, dtype=dtype)
+        law = absolute_law(design, weight=weight)
+        prior = log_odds(0.05, 2, 20)
+        found.append(fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=law))
+    double, single = found
+    assert single.score.dtype == torch.float64
+    assert (single.score - double.score).abs().max() < tolerance
+    torch.testing.assert_close(single.noise_variance, double.noise_variance, rtol=0.01, atol=0)
+    torch.testing.assert_close(
+        single.target_probability, double.target_probability, rtol=0, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 47.0])
+def test_a_constant_variable_and_collinear_features_have_finite_scores(value):
+    column = normal(1, 30, 1, seed=0).float()
+    features = torch.cat([column, column, torch.ones_like(column)], -1)
+    design = Design.of(features, torch.full((1, 30), value), rows_of((10, 20), dtype=torch.float32))
+    weight = torch.ones(2, dtype=torch.float64)
+    law = absolute_law(design, weight=weight)
+    prior = log_odds(0.1, 1, 2)
+    fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=law)
+    assert all(part.isfinite().all() for part in fitted)
+    assert (fitted.noise_variance > 0).all()
+
+
+# Rows that resemble each other
+
+
+def test_a_tasks_rows_count_all_without_correlation_and_as_one_with_full():
+    num_rows = floats(1, 2, 10, 1000)
+    assert kish_weight(num_rows, 0.0).tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(num_rows * kish_weight(num_rows, 1.0), torch.ones(4).double())
+    assert kish_weight(num_rows, 0.5)[0] == 1
+    # Many rows are worth 1 / rho.
+    worth = 1e9 * kish_weight(floats(1e9), 0.02)
+    assert worth.item() == pytest.approx(50, rel=1e-6)
+
+
+# New tasks
+
+
+@pytest.mark.parametrize("num_rows", [2, 4, 9], ids=["dual", "square", "primal"])
+def test_the_predictive_density_is_multivariate_normal(num_rows):
+    features = normal(2, 3, num_rows, 4, seed=0)
+    residual, root = normal(2, 3, num_rows, seed=1), normal(2, 4, 4, seed=2)
+    noise = floats(0.3, 1.2)
+    got = predictive_log_prob(features, residual, root=root, noise_variance=noise, weight=1.0)
+    for s, t in itertools.product(range(2), range(3)):
+        scaled = (features[s, t] @ root[s]).numpy()
+        covariance = noise[s].item() * np.eye(num_rows) + scaled @ scaled.T
+        law = multivariate_normal(np.zeros(num_rows), covariance)
+        assert float(got[s, t]) == pytest.approx(law.logpdf(residual[s, t].numpy()), rel=1e-9)
+
+
+@given(st.integers(1, 8), st.floats(0.05, 1), SEEDS)
+def test_the_predictive_density_is_the_evidence_that_new_rows_add(num_rows, weight, seed):
+    design = designed((5, 3, num_rows), num_features=4, seed=seed)
+    noise, old = floats(0.3, 0.8), floats(1, 0.5, 0).expand(2, -1)
+    before = regress(design, old, noise_variance=noise)
+    after = regress(design, old + floats(0, 0, weight), noise_variance=noise)
+    got = predictive_log_prob(
+        design.features[:, None, 8:],
+        (design.x - before.prediction)[:, None, 8:],
+        root=torch.linalg.cholesky(before.covariance),
+        noise_variance=noise,
+        weight=weight,
+    )
+    expected = after.log_evidence - before.log_evidence
+    torch.testing.assert_close(got[:, 0], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_the_predictive_density_in_single_precision_is_near_that_in_double():
+    features, residual = normal(1, 5, 60, 4, seed=0), normal(1, 5, 60, seed=1)
+    root, options = 0.1 * normal(1, 4, 4, seed=2), {"noise_variance": floats(0.1), "weight": 0.5}
+    double = predictive_log_prob(features, residual, root=root, **options)
+    single = predictive_log_prob(features.float(), residual.float(), root=root.float(), **options)
+    torch.testing.assert_close(single, double, rtol=0, atol=1e-3)
