@@ -1,7 +1,8 @@
 """What the chains of an evidence fit share, and how it is saved: units and hyper-parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import mode
 
 import torch
 from torch import Tensor
@@ -14,10 +15,18 @@ from pyro_metacadi.models.evidence import Hyperparameters, MechanismEvidence
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.typing import Array
 
-__all__ = ["EvidenceScaling"]
+__all__ = ["EvidenceScaling", "check_tensor"]
 
 LAW = tuple(one.name for one in fields(InterventionLaw))
 NUMBERS = ("length_scale", "amplitude", "correlation", "target_prior")
+RANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    **dict.fromkeys(
+        ("scale", "length_scale", "amplitude", "law.scale"), lambda values: (values > 0).all()
+    ),
+    "correlation": lambda value: (value >= 0) & (value <= 1),
+    "target_prior": lambda value: (value > 0) & (value < 1),
+    "law.weight": lambda values: (values > 0).all() & ((values.sum() - 1).abs() < 1e-6),
+}
 TENSORS = ("kind", "mean", "scale", "landmarks", *NUMBERS, *(f"law.{name}" for name in LAW))
 
 
@@ -77,22 +86,40 @@ class EvidenceScaling:
         return cls(representation, evidence)
 
 
+def check_tensor(
+    tensors: Mapping[str, Tensor], name: str, *, dtype: torch.dtype, shape: Sequence[int]
+) -> Tensor:
+    """The tensor of that name, if it has this type and shape and finite values.
+
+    Raises:
+        ModelFileError: It has not.
+        KeyError: It is missing.
+    """
+    tensor = tensors[name]
+    refuse_unless(tensor.dtype == dtype, name, tensor.dtype)
+    refuse_unless(tensor.shape == tuple(shape), name, list(tensor.shape))
+    refuse_unless(bool(tensor.isfinite().all()), name, "NaN or infinity")
+    return tensor
+
+
 def _check(tensors: Mapping[str, Tensor], *, num_variables: int) -> None:
-    kind = tensors["scaling.kind"]
-    refuse_unless(kind.shape == () and 0 <= int(kind) < len(REPRESENTATIONS), "kind", kind)
-    width = num_variables + (REPRESENTATIONS[int(kind)] == "counts")
-    components = len(tensors["scaling.law.slope"])
-    shapes = {
+    kind = int(check_tensor(tensors, "scaling.kind", dtype=torch.int64, shape=()))
+    refuse_unless(0 <= kind < len(REPRESENTATIONS), "scaling.kind", kind)
+    width = num_variables + (REPRESENTATIONS[kind] == "counts")
+    # What most parts of the law say, so that the one that differs is the one that is named.
+    components = mode(tensors[f"scaling.law.{name}"].numel() - (name == "weight") for name in LAW)
+    landmarks = tensors["scaling.landmarks"].shape[:1]
+    refuse_unless(landmarks.numel() > 0, "scaling.landmarks", list(landmarks))
+    shapes: dict[str, tuple[int, ...]] = {
         "mean": (width,),
         "scale": (width,),
-        "landmarks": (len(tensors["scaling.landmarks"]), width),
+        "landmarks": (*landmarks, width),
         **dict.fromkeys(NUMBERS, ()),
         **{f"law.{name}": (components + (name == "weight"),) for name in LAW},
     }
+    dtypes = {"landmarks": torch.float32, "law.relative": torch.bool}
     for name, shape in shapes.items():
-        tensor = tensors[f"scaling.{name}"]
-        fits = tensor.shape == shape and bool(tensor.isfinite().all())
-        refuse_unless(fits, f"scaling.{name}", list(tensor.shape))
-    for name in ("scale", "length_scale", "amplitude", "target_prior", "law.scale"):
-        positive = bool((tensors[f"scaling.{name}"] > 0).all())
-        refuse_unless(positive, f"scaling.{name}", tensors[f"scaling.{name}"].tolist())
+        dtype = dtypes.get(name, torch.float64)
+        values = check_tensor(tensors, f"scaling.{name}", dtype=dtype, shape=shape)
+        valid = RANGES[name](values) if name in RANGES else True
+        refuse_unless(bool(valid), f"scaling.{name}", values.tolist())
