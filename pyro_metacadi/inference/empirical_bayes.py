@@ -12,7 +12,14 @@ from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvid
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.law import InterventionLaw
 
-__all__ = ["best_kernel", "best_law", "initial_law", "row_correlation", "target_rate"]
+__all__ = [
+    "best_kernel",
+    "best_law",
+    "informative",
+    "initial_law",
+    "row_correlation",
+    "target_rate",
+]
 
 KERNELS = ((1.0, 1.0), (2.0, 1.0), (2.0, 4.0), (4.0, 4.0))
 """Length-scales and amplitudes to choose from, in (squared) standard deviations."""
@@ -26,7 +33,7 @@ ROUNDS, STEPS = 3, 8
 PRIOR_TASKS = 5.0
 """So many tasks with one target each are added to those that the rate is learned from."""
 
-SMALLEST_RATE, LARGEST_RATE = 10, 0.3
+MOST_TASKS_PER_TARGET, LARGEST_RATE = 10, 0.3
 """At least one target in ten tasks, and interventions stay the exception."""
 
 TO_SIGMA = 1.4826
@@ -81,6 +88,13 @@ def _law(
     )
 
 
+def informative(evidence: MechanismEvidence, families: Sequence[Family]) -> list[Family]:
+    """Families of variables that vary: the others say nothing, with more evidence than the rest."""
+    x = evidence.rows.x
+    varies = (x.amax(0) > x.amin(0)).tolist()
+    return [family for family in families if varies[family.variable]]
+
+
 def row_correlation(evidence: MechanismEvidence, families: Sequence[Family]) -> float:
     """How much alike two rows of one task are, beyond what the graph explains.
 
@@ -114,11 +128,11 @@ def best_law(evidence: MechanismEvidence, families: Sequence[Family]) -> Interve
 
 
 def target_rate(evidence: MechanismEvidence, families: Sequence[Family]) -> float:
-    """Share of variables that a training task hits, shrunk towards one target per task."""
-    shape = evidence.rows.num_tasks, evidence.num_variables
+    """Share of the families' variables that a training task hits, shrunk to one per task."""
+    shape = evidence.rows.num_tasks, len(families)
     found = sum(float(m.target_probability.sum()) for _, m in evidence.mechanisms(families))
     rate = (found + PRIOR_TASKS) / ((shape[0] + PRIOR_TASKS) * shape[1])
-    return min(max(rate, 1 / (SMALLEST_RATE * shape[1])), LARGEST_RATE)
+    return min(max(rate, 1 / (MOST_TASKS_PER_TARGET * shape[1])), LARGEST_RATE)
 
 
 def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hyperparameters:

@@ -18,6 +18,7 @@ from pyro_metacadi.inference.candidates import score_table
 from pyro_metacadi.inference.empirical_bayes import (
     best_kernel,
     best_law,
+    informative,
     initial_law,
     row_correlation,
     target_rate,
@@ -67,7 +68,9 @@ class Sampling:
                     f"{name}: expected a whole number of at least {least}, got {value!r}. The "
                     f"default is {self.__dataclass_fields__[name].default}."
                 )
-        if self.representation not in ("auto", *REPRESENTATIONS):
+            object.__setattr__(self, name, int(value))  # numpy's whole numbers are no JSON
+        known = isinstance(self.representation, str)
+        if not known or self.representation not in ("auto", *REPRESENTATIONS):
             raise ConfigError(
                 f"representation: expected 'auto' or one of "
                 f"{', '.join(map(repr, REPRESENTATIONS))}, got {self.representation!r}. Use "
@@ -180,7 +183,10 @@ def _learned(
     target_prior: float | None,
     kernel: bool,
 ) -> MechanismEvidence:
-    """The evidence under hyper-parameters learned for these families."""
+    """The evidence under hyper-parameters learned for these families, if a variable varies."""
+    families = informative(evidence, families)
+    if not families:
+        return evidence
 
     def update(**changes: Any) -> MechanismEvidence:
         return evidence.with_hyperparameters(replace(evidence.hyperparameters, **changes))
