@@ -18,13 +18,19 @@ from torch import Tensor
 from pyro_metacadi.ops.evidence import LOG_2PI
 from pyro_metacadi.ops.rows import TaskRows
 
-__all__ = ["InterventionLaw", "TaskValues", "generic_log_prob"]
+__all__ = ["InterventionLaw", "TaskValues", "generic_log_prob", "generic_row_log_prob"]
 
 # The generic law: mean ~ N(0, 4 v), v ~ InverseGamma(1, 1/2), in standard deviations.
 SHAPE, RATE, MEAN_SCALE = 1.0, 0.5, 4.0
 
+PULL = 1e-6
+"""Weight of a component's present slope and intercept, relative to that of the rows."""
+
+PRIOR_SHARE = 0.05
+"""Hits that every component, the generic law too, explains a priori: none dies out."""
+
 SMALLEST_SCALE = 0.02
-"""A component's scale, in its units: a knocked-out gene is the same in every cell."""
+"""Of a component, in its units: a knocked-out gene is the same in every cell."""
 
 
 def generic_log_prob(
@@ -54,7 +60,7 @@ def generic_log_prob(
 
 
 def generic_row_log_prob(x: Float[Tensor, "set row"], rows: TaskRows) -> Float[Tensor, "set row"]:
-    """Log density of each row given all rows of its task (itself too) under the generic law."""
+    """Log density of one more row at each row's place, given its task, under the generic law."""
     count = rows.num_rows
     mean = rows.sum(x.double()) / count
     within = (rows.sum(x.double().square()) / count - mean.square()).clamp(min=0)
@@ -111,6 +117,8 @@ class TaskValues:
 class InterventionLaw:
     """A mixture of a few components, all parameters learned from the training tasks.
 
+    Densities are of standardised values, as those of mechanisms are, whatever the law's units.
+
     Attributes:
         slope: a of each component.
         intercept: b, in the law's units.
@@ -158,7 +166,10 @@ class InterventionLaw:
         prediction: Float[Tensor, "set row"],
         noise_variance: Float[Tensor, " set"],
     ) -> Float[Tensor, "set row"]:
-        """Log density of each row, in tasks that hit the variable, given the task's other rows."""
+        """Log density of each row, in tasks that hit it, given all of the task's rows.
+
+        As of one more row at its place: in-sample, for pointwise likelihoods of a posterior.
+        """
         joint = self.component_log_prob(values, prediction, noise_variance)
         share = values.rows.spread(torch.log_softmax(joint, 0))
         x, f = values.in_units(values.x), values.in_units(prediction)
@@ -180,7 +191,14 @@ class InterventionLaw:
         *,
         hit: Float[Tensor, "set task"],
     ) -> "InterventionLaw":
-        """One step of expectation-maximisation, tasks counting by their probability of a hit."""
+        """One step of expectation-maximisation, tasks counting by their probability of a hit.
+
+        Args:
+            values: Of all variables, in all tasks.
+            prediction: By the observational mechanisms.
+            noise_variance: Of the mechanisms.
+            hit: Probability of each task having hit the variable.
+        """
         joint = self.component_log_prob(values, prediction, noise_variance)
         share = torch.softmax(joint, 0) * hit
         x, f = values.in_units(values.x), values.in_units(prediction)
@@ -190,7 +208,7 @@ class InterventionLaw:
             for k in range(len(self.slope))
         ]
         slope, intercept, scale = (torch.stack(part) for part in zip(*fits, strict=True))
-        total = share.sum((1, 2)) + 0.05
+        total = share.sum((1, 2)) + PRIOR_SHARE
         return InterventionLaw(slope, intercept, scale, self.relative, total / total.sum())
 
     def _variance(self, values: TaskValues, noise: Tensor) -> Float[Tensor, "component set"]:
@@ -211,9 +229,9 @@ class InterventionLaw:
 
         ff, f1, one = total(f * f), total(f), total(torch.ones_like(f))
         system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, one])])
-        # A pull towards the present values, for predictions that do not vary.
-        pull = 1e-6 * (ff + one)
-        system = system + pull * torch.eye(2, dtype=ff.dtype, device=ff.device)
+        # A pull towards the present values, for predictions that do not vary or are all zero.
+        pull = (PULL * torch.stack([ff, one])).clamp(min=torch.finfo(ff.dtype).tiny)
+        system = system + torch.diag(pull)
         present = torch.stack([self.slope[k], self.intercept[k]])
         right = torch.stack([total(f * x), total(x)]) + pull * present
         slope, intercept = torch.linalg.solve(system, right)
