@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -177,7 +177,9 @@ class MechanismEvidence:
             yield from (group[first : first + step] for first in range(0, len(group), step))
 
 
-def families_of(adjacency: Bool[Tensor, "parent child"]) -> list[Family]:
+def families_of(
+    adjacency: Bool[Tensor, "parent child"] | Num[Tensor, "parent child"],
+) -> list[Family]:
     """The family of every variable; ``adjacency[i, j]`` means X_i -> X_j."""
     return [
         Family(child, sum(1 << parent for parent, edge in enumerate(column) if edge))
@@ -188,8 +190,9 @@ def families_of(adjacency: Bool[Tensor, "parent child"]) -> list[Family]:
 class EvidenceModel(PyroModule):
     """Pyro program over graphs: the prior's sites, and the evidence as a factor per variable.
 
-    Sites `order_score` and `edge` are those of `MetaCaDIModel`, so that the same guide and the
-    same kernels serve both. It has no other latent site: mechanisms and targets are integrated out.
+    Sites `order_score` and `edge` are those of `MetaCaDIModel`, so that a guide for its graphs is
+    one for these. It has no other latent site: mechanisms and targets are integrated out. The
+    evidence has no gradient.
 
     Args:
         evidence: Scores families.
@@ -202,11 +205,13 @@ class EvidenceModel(PyroModule):
 
     def forward(self) -> Float[Tensor, "parent child"]:
         """Run the program; returns the adjacency, rows being causes."""
-        ones = torch.ones(self.evidence.num_variables)
-        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
         edge = pyro.sample("edge", self.graph_prior())
+        ones = edge.new_ones(self.evidence.num_variables)  # wherever the prior is
+        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
         adjacency = adjacency_from_order(order_score, edge)
-        scores = self.evidence.scores(families_of(adjacency.detach().bool()))
+        scores = self.evidence.scores(families_of(adjacency.detach()))
         with pyro.plate("variables", len(scores), dim=-1):
-            pyro.factor("evidence", torch.tensor(scores))
+            # In float32 thousands of nats would lose the digits in which graphs differ.
+            log_factor = torch.tensor(scores, dtype=torch.float64, device=edge.device)
+            pyro.factor("evidence", log_factor)
         return adjacency
