@@ -19,8 +19,14 @@ REPRESENTATIONS: tuple[Kind, ...] = ("identity", "sqrt", "log", "counts")
 TOTAL = 1e4
 """Counts per row after normalisation."""
 
-FEWEST_FOR_COUNTS = 10
-"""Whole numbers that all stay below this are levels, not counts."""
+LAW_REACH = 1e50
+"""Largest scale and mean of a variable in the intervention law's units."""
+
+LARGEST_LEVEL = 9
+"""Whole numbers up to this may be levels; counts have larger ones."""
+
+SMALLEST_WITHOUT_FRACTION = 2.0**53
+"""From here on floats have no fractions, and that a value is whole says nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +54,9 @@ class Representation:
     def fit(cls, tasks: TaskDataset, *, kind: str = "auto") -> "Representation":
         """Choose a transformation, unless one is given, and measure means and scales.
 
-        Whole numbers are counts. Of the powers that the data allow, the one is chosen under which
-        all variables together are most nearly normal, by the Box-Cox likelihood.
+        Whole numbers are counts (of several variables: those of one alone have no share). Of the
+        powers that other data allow, the one is chosen under which all variables together are most
+        nearly normal, by the Box-Cox likelihood.
 
         Raises:
             ConfigError: `kind` is unknown, or not for data of this sign.
@@ -69,8 +76,8 @@ class Representation:
     def transform(self, tasks: TaskDataset) -> list[Array]:
         """Each task's rows in these units, float64 ``[rows, column]``, covariates last.
 
-        Values below what the transformation is for are raised to it; those too large become
-        infinite.
+        Values below what the transformation is for are raised to it: to 0, and for ``log`` to the
+        smallest normal float. Those too large become infinite.
         """
         values = tasks.align(self.variables).values
         with np.errstate(over="ignore"):
@@ -81,10 +88,16 @@ class Representation:
 
     @property
     def law_units(self) -> tuple[Float[np.ndarray, " variable"], Float[np.ndarray, " variable"]]:
-        """Scale and mean of each variable in common units, one being a median deviation."""
+        """Scale and mean of each variable in the intervention law's units, common to all.
+
+        One is the median deviation. Scales and means of other orders of magnitude are cut, so that
+        their squares are floats.
+        """
         d = len(self.variables)
         unit = np.median(self.scale[:d])
-        return self.scale[:d] / unit, self.mean[:d] / unit
+        with np.errstate(over="ignore"):
+            scale, mean = self.scale[:d] / unit, self.mean[:d] / unit
+        return np.clip(scale, 1 / LAW_REACH, LAW_REACH), np.clip(mean, -LAW_REACH, LAW_REACH)
 
 
 def _transformed(values: Array, kind: Kind) -> Array:
@@ -94,7 +107,8 @@ def _transformed(values: Array, kind: Kind) -> Array:
         return np.log(np.maximum(values, np.finfo(float).tiny))
     if kind == "counts":
         values = np.maximum(values, 0)
-        depth = values.sum(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            depth = np.minimum(values.sum(axis=1, keepdims=True), np.finfo(float).max)
         # Divided first: a count times the total could overflow.
         shares = values / np.where(depth > 0, depth, 1.0)
         return np.hstack([np.log1p(shares * TOTAL), np.log1p(depth)])
@@ -104,7 +118,9 @@ def _transformed(values: Array, kind: Kind) -> Array:
 def _chosen(values: Array) -> Kind:
     if (values < 0).any() or values.shape[1] == 0:
         return "identity"
-    if (values == np.floor(values)).all() and values.max() >= FEWEST_FOR_COUNTS:
+    whole = (values == np.floor(values)).all()
+    counted = LARGEST_LEVEL < values.max() < SMALLEST_WITHOUT_FRACTION
+    if whole and counted and values.shape[1] > 1:
         return "counts"
     powers: dict[Kind, float] = {"identity": 1.0, "sqrt": 0.5}
     if (values > 0).all():
@@ -125,7 +141,8 @@ def _box_cox_log_likelihood(values: Array, power: float) -> float:
             continue
         # Relative to the largest value, which keeps squares finite.
         logarithm = np.log(positive) - np.log(positive.max())
-        image = np.exp(power * logarithm) / power if power else logarithm
+        # Less the constant 1 / power: values that hardly differ keep their digits.
+        image = np.expm1(power * logarithm) / power if power else logarithm
         variance = moments(image[:, None])[1][0] ** 2
         if variance > 0:
             jacobian = (power - 1) * logarithm.sum()
@@ -136,7 +153,8 @@ def _box_cox_log_likelihood(values: Array, power: float) -> float:
 def _checked(kind: str, values: Array) -> Kind:
     for known in REPRESENTATIONS:
         if kind == known:
-            lowest = {"identity": -np.inf, "log": np.finfo(float).tiny}.get(known, 0.0)
+            smallest = np.finfo(float).smallest_subnormal
+            lowest = {"identity": -np.inf, "log": smallest}.get(known, 0.0)
             if values.min() < lowest:
                 raise ConfigError(
                     f"representation: expected values for {kind!r} of "
