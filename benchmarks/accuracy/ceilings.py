@@ -2,11 +2,11 @@
 
 What the classifier of simulations is, was chosen on 400 fresh tasks of the worlds 0 and 1 of SERGIO
 knock-downs. Average precision at 10 rows: pooled features instead of summed logits differ by .01 at
-most, and three times the steps alone help nowhere. On the mean, deviation and extremes of each gene,
-multinomial regression gives .920 on one run's cells and .741 on counts, boosted trees .914 and .690,
-this .933 and .725 (half responses there were the world's). The bound is loose: five times the tasks
-with four times the steps, in a minute or two, raise it by .01 on independent cells, .03-.04 on one
-run's (.05 at 3 rows), .06-.07 on its counts.
+most, and three times the steps alone help nowhere. On the mean, deviation and extremes of each
+gene, multinomial regression gives .920 on one run's cells and .741 on counts, boosted trees .914
+and .690, this .933 and .725 (half responses there were the world's). The bound is loose: five times
+the tasks with four times the steps, in a minute or two, raise it by .01 on independent cells,
+.03-.04 on one run's (.05 at 3 rows), .06-.07 on its counts.
 """
 
 from collections.abc import Callable
