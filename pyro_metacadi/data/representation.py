@@ -16,9 +16,6 @@ __all__ = ["REPRESENTATIONS", "Representation"]
 Kind = Literal["identity", "sqrt", "log", "counts"]
 REPRESENTATIONS: tuple[Kind, ...] = ("identity", "sqrt", "log", "counts")
 
-TOTAL = 1e4
-"""Counts per row after normalisation."""
-
 LAW_REACH = 1e50
 """Largest scale and mean of a variable in the intervention law's units."""
 
@@ -34,9 +31,10 @@ class Representation:
     """A transformation of all values, then standardisation of each column.
 
     ``identity`` and ``log`` (positive data) are what they say; ``sqrt`` (non-negative data) makes
-    the variance of values whose variance grows with their mean constant; ``counts`` scales every
-    row to the same total and takes log(1 + x), with the logarithm of the row's own total (its
-    depth) as a covariate that every mechanism may read.
+    the variance of values whose variance grows with their mean constant; ``counts`` takes log(1 + x)
+    and adds the logarithm of the row's total (its depth) as a covariate that every mechanism may
+    read. (Dividing by the depth instead ties all variables together: a share grows where another
+    falls.)
 
     Attributes:
         kind: See above.
@@ -54,7 +52,7 @@ class Representation:
     def fit(cls, tasks: TaskDataset, *, kind: str = "auto") -> "Representation":
         """Choose a transformation, unless one is given, and measure means and scales.
 
-        Whole numbers are counts (of several variables: those of one alone have no share). Of the
+        Whole numbers are counts (of several variables: of one alone the depth says all). Of the
         powers that other data allow, the one is chosen under which all variables together are most
         nearly normal, by the Box-Cox likelihood.
 
@@ -109,9 +107,7 @@ def _transformed(values: Array, kind: Kind) -> Array:
         values = np.maximum(values, 0)
         with np.errstate(over="ignore"):
             depth = np.minimum(values.sum(axis=1, keepdims=True), np.finfo(float).max)
-        # Divided first: a count times the total could overflow.
-        shares = values / np.where(depth > 0, depth, 1.0)
-        return np.hstack([np.log1p(shares * TOTAL), np.log1p(depth)])
+        return np.hstack([np.log1p(values), np.log1p(depth)])
     return values
 
 

@@ -1,4 +1,4 @@
-"""Which parents are worth considering, and the scores of all sets of them."""
+"""Which parents are worth considering, and the scores of sets of them."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,14 @@ from pyro_metacadi.ops.subsets import ScoreTable
 __all__ = ["score_table"]
 
 MOST_CANDIDATES = 8
+MOST_CHANGES = 3
+
 NEGLIGIBLE = -6.0
 """Nats: what makes a graph e^6 times less probable wherever it was tried is left out."""
 
 
 def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
-    """Scores of all subsets of each variable's candidate parents.
+    """Scores of subsets of each variable's candidate parents: those near the graph given.
 
     A candidate is a parent in the graph given, or a variable that would cost the graph little (or
     would gain) as a further parent or in the place of one, were there no order to respect.
@@ -30,12 +32,24 @@ def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
         [_subset(child, chosen, number) for number in range(1 << len(chosen))]
         for child, chosen in enumerate(candidates)
     ]
-    value = score([family for group in subsets for family in group if score.allows(family)])
+    near = [
+        family
+        for best, group in zip(families, subsets, strict=True)
+        for family in group
+        if score.allows(family) and _within_reach(family, best)
+    ]
+    value = score(near)
     table = [
         torch.tensor([value.get(family, -torch.inf) for family in group], dtype=torch.float64)
         for group in subsets
     ]
     return ScoreTable(candidates, table)
+
+
+def _within_reach(family: Family, best: Family) -> bool:
+    """Whether few changes lead from one parent set to the other, or it lacks some parents only."""
+    changes = family.parents ^ best.parents
+    return changes.bit_count() <= MOST_CHANGES or not family.parents & ~best.parents
 
 
 def _subset(child: int, candidates: Sequence[int], number: int) -> Family:

@@ -33,7 +33,6 @@ from pyro_metacadi.models.evidence import (
     families_of,
 )
 from pyro_metacadi.ops.graphs import topological_order
-from pyro_metacadi.ops.nystroem import MOST_LANDMARKS
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.typing import Array
 
@@ -41,6 +40,11 @@ __all__ = ["EvidenceFit", "Sampling", "evidence_of", "fit_evidence"]
 
 FIRST_KERNEL = (2.0, 1.0)
 """Length-scale and amplitude of the first search; the second takes the best for its graph."""
+
+FIRST_RESOLUTION = 1 / 3
+
+NUM_LANDMARKS = 256
+"""Enough for the finest mechanisms, those that targets are inferred with."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def evidence_of(
         hyperparameters = Hyperparameters(*FIRST_KERNEL, 0.0, target_prior, law)
     if landmarks is None:
         generator = torch.Generator().manual_seed(stream_seed(seed, "landmarks") % 2**63)
-        chosen = torch.randperm(len(rows.x), generator=generator)[:MOST_LANDMARKS]
+        chosen = torch.randperm(len(rows.x), generator=generator)[:NUM_LANDMARKS]
         landmarks = rows.inputs[chosen.to(rows.x.device)]
     return MechanismEvidence(
         rows,
@@ -160,7 +164,9 @@ def fit_evidence(
         for again in (False, True):
             evidence = _learned(evidence, families, target_prior=target_prior, kernel=again)
             bar.update()
-            families = climb(families, GraphScore(evidence.scores, edge_log_odds))
+            # The first graph is for the second hyper-parameters: coarse mechanisms will do.
+            scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
+            families = climb(families, GraphScore(scored.scores, edge_log_odds))
             bar.update()
         table = score_table(families, GraphScore(evidence.scores, edge_log_odds))
         draws = sample_graphs(

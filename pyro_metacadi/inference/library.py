@@ -17,6 +17,9 @@ from pyro_metacadi.ops.rows import TaskRows, equal_runs
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
 
+FINE, ROUGH = 8 / 3, 2.0
+"""Resolution of mechanisms whose length-scale is below so many standard deviations."""
+
 
 class _Fitted(NamedTuple):
     """A family's mechanism: weights N(mean, root root^T), noise, targets of the training tasks."""
@@ -56,12 +59,16 @@ class _Prediction(NamedTuple):
 class MechanismLibrary:
     """Mechanisms, fitted to the training tasks when first asked for.
 
+    They are finer than those that graphs are scored with, where functions are rough: what is left
+    of the ideal targets' accuracy depends on it, graphs do not.
+
     Args:
         evidence: Fits them.
     """
 
     def __init__(self, evidence: MechanismEvidence) -> None:
-        self.evidence = evidence
+        rough = evidence.hyperparameters.length_scale < ROUGH
+        self.evidence = evidence.with_resolution(FINE if rough else 1.0)
         self._fitted: dict[Family, _Fitted] = {}
         parts = evidence.rows.inputs.split(evidence.rows.sizes)
         self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}

@@ -24,8 +24,8 @@ from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "families_of"]
 
-# Features of all sets scored at once, in floats: 64 MiB.
-BATCH_FLOATS = 2**24
+# Features of all sets scored at once, in floats: 8 MiB, which a CPU's cache holds in part.
+BATCH_FLOATS = 2**21
 
 
 class Family(NamedTuple):
@@ -70,6 +70,7 @@ class MechanismEvidence:
         landmarks: Rows that span the functions, the same for all families.
         known_targets: 1 where a task is known to have hit a variable, 0 where it is known not to,
             NaN elsewhere; None if nothing is known.
+        resolution: Of the functions, relative to that of scores: multiplies the landmarks used.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class MechanismEvidence:
         hyperparameters: Hyperparameters,
         landmarks: Float[Tensor, "landmark input"],
         known_targets: Float[Tensor, "task variable"] | None = None,
+        resolution: float = 1.0,
     ) -> None:
         self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
         self.scale, self.offset, self.known_targets = scale, offset, known_targets
+        self.resolution = resolution
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
         self._scores: dict[Family, float] = {}
@@ -97,7 +100,14 @@ class MechanismEvidence:
             hyperparameters=hyperparameters,
             landmarks=self.landmarks,
             known_targets=self.known_targets,
+            resolution=self.resolution,
         )
+
+    def with_resolution(self, resolution: float) -> "MechanismEvidence":
+        """The same with coarser or finer mechanisms, nothing scored yet."""
+        other = self.with_hyperparameters(self.hyperparameters)
+        other.resolution = resolution
+        return other
 
     @property
     def prior_log_odds(self) -> Float[Tensor, "task variable"]:
@@ -141,11 +151,11 @@ class MechanismEvidence:
         self, rows: TaskRows, families: Sequence[Family]
     ) -> Float[Tensor, "set row feature"]:
         """Features of families that have equally many inputs, for rows in the model's units."""
-        inputs = self.input_mask(families)
+        size = families[0].parents.bit_count() + rows.covariates.shape[1]
         return mechanism_features(
             rows.inputs,
-            self.landmarks[: num_landmarks(int(inputs[0].sum()))],
-            inputs,
+            self.landmarks[: num_landmarks(size, resolution=self.resolution)],
+            self.input_mask(families),
             length_scale=self.hyperparameters.length_scale,
             amplitude=self.hyperparameters.amplitude,
         )
@@ -172,7 +182,8 @@ class MechanismEvidence:
         for family in families:
             by_size.setdefault(family.parents.bit_count(), []).append(family)
         for size, group in sorted(by_size.items()):
-            features = num_landmarks(size + self.rows.covariates.shape[1]) + 1
+            inputs = size + self.rows.covariates.shape[1]
+            features = num_landmarks(inputs, resolution=self.resolution) + 1
             step = max(1, BATCH_FLOATS // (features * num_rows))
             yield from (group[first : first + step] for first in range(0, len(group), step))
 

@@ -177,16 +177,19 @@ def fit_mechanism(
         weight: What a row of each task counts (see `kish_weight`).
         prior_log_odds: Of each task having hit the variable; infinite where it is known.
         hit_law: Log density of a task's values if it hit the variable, already weighted.
-        num_iterations: Updates of targets and noise.
+        num_iterations: Updates of targets and noise, after one of the noise alone.
     """
-    noise = torch.full((len(design.x),), 0.5, dtype=torch.float64, device=design.x.device)
+    # From the prior and from too much noise: with too little, every task would at first look as if
+    # it hit the variable, and no row would be left to learn the noise from.
+    noise = torch.ones(len(design.x), dtype=torch.float64, device=design.x.device)
     probability = torch.sigmoid(prior_log_odds)
-    for _ in range(num_iterations):
+    for iteration in range(num_iterations + 1):
         fit = regress(design, (1 - probability) * weight, noise_variance=noise)
         error = _expected_error(design, fit)
-        hit = hit_law(fit.prediction, noise)
-        free = weight * _log_density(error, noise, design.rows.num_rows)
-        probability = torch.sigmoid(prior_log_odds + hit - free)
+        if iteration:
+            hit = hit_law(fit.prediction, noise)
+            free = weight * _log_density(error, noise, design.rows.num_rows)
+            probability = torch.sigmoid(prior_log_odds + hit - free)
         noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
     fit = regress(design, (1 - probability) * weight, noise_variance=noise)
     hit = (probability * hit_law(fit.prediction, noise)).sum(-1)

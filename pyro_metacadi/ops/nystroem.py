@@ -23,13 +23,13 @@ JITTER = 1e-4
 INTERCEPT = 3.0
 """Prior standard deviation of a mechanism's constant, in standard deviations of its variable."""
 
-LANDMARKS = (24, 24, 48, 72)
-MOST_LANDMARKS = 96
+LANDMARKS = (24, 24, 48, 72, 96)
+"""For functions of 0, 1, 2, 3 and more inputs, at resolution 1."""
 
 
-def num_landmarks(num_inputs: int) -> int:
+def num_landmarks(num_inputs: int, *, resolution: float = 1.0) -> int:
     """How many landmarks a function of so many inputs needs: few inputs, few features."""
-    return LANDMARKS[num_inputs] if num_inputs < len(LANDMARKS) else MOST_LANDMARKS
+    return round(resolution * LANDMARKS[min(num_inputs, len(LANDMARKS) - 1)])
 
 
 def rbf_kernel(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from pyro_metacadi import TaskDataset
-from pyro_metacadi.data.representation import REPRESENTATIONS, TOTAL, Representation
+from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.errors import ConfigError, DataError
 from tests.data.examples import datasets
 
@@ -83,14 +83,14 @@ def test_values_can_be_had_back(kind):
     np.testing.assert_allclose(INVERSE[kind](standard * units.scale + units.mean), values)
 
 
-def test_counts_can_be_had_back_from_shares_and_depth():
+def test_counts_and_depth_can_be_had_back():
     values = DATA["counts"]
     units = Representation.fit(dataset(values))
     columns = np.concatenate(units.transform(dataset(values))) * units.scale + units.mean
     assert columns.shape == (len(values), 5)
-    shares, depth = np.expm1(columns[:, :4]) / TOTAL, np.expm1(columns[:, 4:])
-    np.testing.assert_allclose(shares.sum(1), 1)
-    np.testing.assert_allclose(shares * depth, values, atol=1e-9)
+    counts, depth = np.expm1(columns[:, :4]), np.expm1(columns[:, 4])
+    np.testing.assert_allclose(counts, values, atol=1e-9)
+    np.testing.assert_allclose(depth, values.sum(1))
 
 
 def test_the_covariate_of_counts_is_the_standardised_logarithm_of_depth():
@@ -102,7 +102,7 @@ def test_the_covariate_of_counts_is_the_standardised_logarithm_of_depth():
     np.testing.assert_allclose(np.concatenate(units.transform(dataset(values)))[:, 4], expected)
 
 
-def test_rows_without_any_count_have_shares_of_zero():
+def test_rows_without_any_count_are_zero():
     values = DATA["counts"].copy()
     values[3] = 0
     units = Representation.fit(dataset(values))
@@ -111,7 +111,7 @@ def test_rows_without_any_count_have_shares_of_zero():
     np.testing.assert_allclose(columns[3], -units.mean / units.scale)
 
 
-def test_a_variable_counted_alone_is_no_share():
+def test_a_variable_counted_alone_needs_no_depth():
     values = poisson(width=1)
     units = Representation.fit(dataset(values))
     assert units.kind in ("identity", "sqrt", "log")

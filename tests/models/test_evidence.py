@@ -32,10 +32,17 @@ def floats(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-LAW = InterventionLaw(
-    floats(0.0), floats(2.0), floats(1.0), torch.tensor([False]), floats(0.7, 0.3)
-)
-HYPER = Hyperparameters(length_scale=2.0, amplitude=1.0, correlation=0.1, target_prior=0.2, law=LAW)
+def hyperparameters():
+    law = InterventionLaw(
+        slope=floats(0.0, 0.5),
+        intercept=floats(2.0, 0.0),
+        scale=floats(1.0, 1.5),
+        relative=torch.tensor([False, True]),
+        weight=floats(0.6, 0.1, 0.3),
+    )
+    return Hyperparameters(
+        length_scale=2.0, amplitude=1.0, correlation=0.1, target_prior=0.2, law=law
+    )
 
 
 def evidence_for(*, sizes=(20, 20, 9, 15), num_covariates=0, known=None, seed=0, order=range(D)):
@@ -57,7 +64,7 @@ def evidence_for(*, sizes=(20, 20, 9, 15), num_covariates=0, known=None, seed=0,
         rows,
         scale=floats(1, 2, 0.5)[order],
         offset=floats(0, 1, -1)[order],
-        hyperparameters=HYPER,
+        hyperparameters=hyperparameters(),
         landmarks=rows.inputs[torch.randperm(n, generator=generator)[:48]],
         known_targets=None if known is None else torch.tensor(known, dtype=torch.float64)[:, order],
     )
@@ -91,9 +98,9 @@ def test_what_was_scored_is_not_scored_again(fits):
 
 def test_other_hyperparameters_score_anew():
     scorer = evidence_for()
-    other = scorer.with_hyperparameters(replace(HYPER, target_prior=0.01))
+    other = scorer.with_hyperparameters(replace(hyperparameters(), target_prior=0.01))
     assert other.scores(ALL[:1]) != scorer.scores(ALL[:1])
-    again = other.with_hyperparameters(HYPER)
+    again = other.with_hyperparameters(hyperparameters())
     assert again.scores(ALL[:2]) == pytest.approx(scorer.scores(ALL[:2]))
 
 
@@ -222,3 +229,34 @@ def test_conditioned_on_a_graph_the_program_scores_that_graph():
     trace.compute_log_prob()
     scores = program.evidence.scores([Family(0, 0), Family(1, 0b001), Family(2, 0b011)])
     assert trace.nodes["evidence"]["log_prob"].tolist() == scores
+
+
+# Precision and devices
+
+
+def moved(scorer, device):
+    """The same scorer on another device, in float32 as rows are."""
+    rows, law = scorer.rows, scorer.hyperparameters.law
+    law = InterventionLaw(*(getattr(law, name).to(device) for name in law.__dataclass_fields__))
+    return MechanismEvidence(
+        TaskRows(rows.x.float().to(device), rows.covariates.float().to(device), rows.sizes),
+        scale=scorer.scale.to(device),
+        offset=scorer.offset.to(device),
+        hyperparameters=replace(scorer.hyperparameters, law=law),
+        landmarks=scorer.landmarks.float().to(device),
+        known_targets=scorer.known_targets.to(device),
+    )
+
+
+def test_scores_in_single_precision_are_near_those_in_double():
+    for seed in range(3):
+        scorer = evidence_for(num_covariates=1, known=KNOWN, seed=seed)
+        assert moved(scorer, "cpu").scores(ALL) == pytest.approx(scorer.scores(ALL), abs=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_scores_as_the_cpu_does():
+    scorer = evidence_for(num_covariates=1, known=KNOWN)
+    here, there = (moved(scorer, device).scores(ALL) for device in ("cpu", "cuda"))
+    assert there == pytest.approx(here, abs=1e-2)
