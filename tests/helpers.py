@@ -8,15 +8,17 @@ import pyro
 import torch
 from pyro import poutine
 
-from pyro_metacadi import MetaCaDI, TaskDataset
+from pyro_metacadi import MetaCaDI, TaskDataset, simulators
 from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides import FlattenedDeepSets
-from pyro_metacadi.inference.draws import Chain
+from pyro_metacadi.inference.draws import SVIChain
+from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.training import Training, isolated
 from pyro_metacadi.models import Mechanisms
 
 TINY = {
+    "engine": "svi",
     "mechanisms": partial(Mechanisms, width=4),
     "predictor": partial(FlattenedDeepSets, embedding=4, hidden=8, probability=0.3),
     "training": Training(num_steps=4, support_size=3, query_size=8),
@@ -40,6 +42,24 @@ def tiny_tasks(*, rows=(12, 9, 12, 7), num_variables=3, seed=0):
 def fitted(num_chains=1):
     """A model fitted for a few steps; shared, so leave it as it is."""
     return tiny_estimator().fit(tiny_tasks(), num_chains=num_chains, progress=False)
+
+
+def evidence_estimator(*, num_draws=60, warmup=20, num_chains=2, **choices):
+    """The evidence engine with few draws: a fit of `tiny_world` takes about a second."""
+    sampling = Sampling(num_draws, warmup, num_chains)
+    return MetaCaDI(engine="evidence", sampling=sampling, **choices)
+
+
+@cache
+def tiny_world():
+    """Four variables, six tasks of 30 rows and one target; shared, so leave it as it is."""
+    return simulators.gp_anm(num_variables=4, num_tasks=6, num_samples=30, seed=0)
+
+
+@cache
+def evidence_fit(num_chains=2):
+    """A model of `tiny_world`; shared, so leave it as it is."""
+    return evidence_estimator(num_chains=num_chains).fit(tiny_world().tasks, progress=False)
 
 
 def tiny_batch(*, rows=(9, 6), num_variables=3, seed=0, dtype=torch.float32):

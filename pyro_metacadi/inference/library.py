@@ -69,6 +69,9 @@ class MechanismLibrary:
     def __init__(self, evidence: MechanismEvidence) -> None:
         rough = evidence.hyperparameters.length_scale < ROUGH
         self.evidence = evidence.with_resolution(FINE if rough else 1.0)
+        # Predictions are computed in float64: in float32 they depend on how many rows there are.
+        self._exact = self.evidence.with_hyperparameters(evidence.hyperparameters)
+        self._exact.landmarks = evidence.landmarks.double()
         self._fitted: dict[Family, _Fitted] = {}
         parts = evidence.rows.inputs.split(evidence.rows.sizes)
         self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}
@@ -77,9 +80,12 @@ class MechanismLibrary:
         """Tasks from their arrays in the units of the model, covariates last."""
         own = self.evidence.rows
         rows = TaskRows.from_arrays(
-            arrays, num_covariates=own.covariates.shape[1], device=own.x.device, dtype=own.x.dtype
+            arrays,
+            num_covariates=own.covariates.shape[1],
+            device=own.x.device,
+            dtype=torch.float64,
         )
-        parts = rows.inputs.split(rows.sizes)
+        parts = rows.inputs.to(own.x.dtype).split(rows.sizes)
         return PreparedTasks(
             rows, tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
         )
@@ -158,7 +164,7 @@ class MechanismLibrary:
 
     def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> _Prediction:
         fitted = self._fit(batch)
-        features = self.evidence.features(rows, batch)
+        features = self._exact.features(rows, batch)
         mean = torch.stack([one.mean for one in fitted]).to(features.dtype)
         return _Prediction(
             features,
