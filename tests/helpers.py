@@ -85,7 +85,7 @@ def tiny_chain(num_variables=3, *, seed=0, **choices):
         return build(num_variables, **choices)
 
 
-def traces(chain: Chain, batch, *, seed=0, model=None):
+def traces(chain: SVIChain, batch, *, seed=0, model=None):
     """Guide trace and the model trace replayed on it, with log densities."""
     with isolated(seed):
         guide_trace = poutine.trace(chain.guide).get_trace(batch)
@@ -96,7 +96,7 @@ def traces(chain: Chain, batch, *, seed=0, model=None):
     return model_trace, guide_trace
 
 
-def parameters(chain: Chain):
+def parameters(chain: SVIChain):
     """Every parameter of model and guide by a unique name."""
     return {
         f"{part}.{name}": value
@@ -105,7 +105,7 @@ def parameters(chain: Chain):
     }
 
 
-def state(chain: Chain):
+def state(chain: SVIChain):
     """Bytes of every parameter and buffer of model and guide."""
     return {
         f"{part}.{name}": value.detach().cpu().numpy().tobytes()
