@@ -32,19 +32,26 @@ class MetaCaDI:
     >>> mc.posterior.edge_probs                       # doctest: +SKIP
     >>> mc.adapt(new_tasks).rank_targets()            # doctest: +SKIP
 
-    Every part may be exchanged for a class, or a `functools.partial` of one:
+    Two engines share one `Posterior`:
+
+    * ``"evidence"``: mechanisms integrated out, targets summed out, graphs sampled by Markov chains
+      over orders. It learns from the training tasks what an intervention looks like.
+    * ``"svi"``, the paper's: a DP-DAG guide trained by stochastic variational inference, whose
+      parts may be exchanged for a class, or a `functools.partial` of one.
 
     Args:
-        engine: ``"svi"``, the paper's: a DP-DAG guide trained by stochastic variational inference.
-        objective: ``"paper"`` (Eq. 7), ``"elbo"``, or an objective class.
-        graph_prior: A probability, a matrix ``[parent, child]`` of probabilities, or a `GraphPrior`
+        engine: ``"evidence"`` or ``"svi"``.
+        objective: svi: ``"paper"`` (Eq. 7), ``"elbo"``, or an objective class.
+        graph_prior: A probability, or a matrix ``[parent, child]`` of probabilities, in which the
+            evidence engine takes 0 and 1 for forbidden and required edges; svi: or a `GraphPrior`
             class built as ``cls(num_variables)``.
-        target_prior: Prior probability that a variable is a target.
-        noise: A `Noise` class, built as ``cls(num_variables, num_features)``.
-        predictor: A `TargetPredictor` class, built as ``cls(num_variables)``.
-        adaptation: An `Adaptation` class, built without arguments.
-        mechanisms: A `Mechanisms` class, built as ``cls(num_variables)``.
-        training: Steps, learning rates and support size.
+        target_prior: Prior probability that a variable is a target; evidence: learned if None.
+        noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``.
+        predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``.
+        adaptation: svi: an `Adaptation` class, built without arguments.
+        mechanisms: svi: a `Mechanisms` class, built as ``cls(num_variables)``.
+        training: svi: steps, learning rates and support size.
+        sampling: evidence: representation of the data, chains and draws.
 
     Raises:
         ConfigError: An option is unknown or out of range.
@@ -53,7 +60,7 @@ class MetaCaDI:
     def __init__(
         self,
         *,
-        engine: str = "svi",
+        engine: str = "evidence",
         objective: str | Factory | None = None,
         graph_prior: float | ArrayLike | Factory | None = None,
         target_prior: float | None = None,
@@ -103,13 +110,15 @@ class MetaCaDI:
 
         Args:
             tasks: Experiments; the targets of none are known, observational ones are welcome.
-            num_steps: Gradient steps; default as in `training`.
-            num_chains: Independent restarts, whose posteriors are averaged with equal weight.
+            num_steps: svi: gradient steps; evidence: graphs kept of each chain. The defaults are
+                those of `training` and `sampling`.
+            num_chains: Independent restarts, whose posteriors are averaged with equal weight; by
+                default 1 (svi), and as in `sampling` (evidence: Markov chains).
             seed: The same seed gives the same bytes on the same machine; the caller's random
                 state is untouched.
             device: ``"auto"`` takes CUDA where there is any.
             progress: Whether to show a progress bar.
-            callbacks: Called as ``callback(step, terms)`` after every step.
+            callbacks: Called as ``callback(step, terms)`` after every gradient step or draw.
 
         Returns:
             This model, fitted. If anything fails, an earlier fit is kept.
@@ -153,7 +162,9 @@ class MetaCaDI:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        """``loss`` and each term of the objective by name, unweighted.
+        """svi: ``loss`` and each term of the objective by name, unweighted.
+
+        evidence: ``loss``, minus the log score of each graph drawn.
 
         Shape ``[step]``, or ``[chain, step]`` for several chains.
         """
@@ -170,7 +181,7 @@ class MetaCaDI:
     def adapt(
         self, tasks: TaskDataset, *, num_graphs: int | None = None, seed: int = 0
     ) -> Posterior:
-        """Posterior for other tasks, by Eq. 6 only: no gradient, and the model stays as it is.
+        """Posterior for other tasks in closed form: no gradient, and the model stays as it is.
 
         Each task is judged on its own, so that twenty together give the same as one by one.
 

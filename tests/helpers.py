@@ -18,7 +18,6 @@ from pyro_metacadi.inference.training import Training, isolated
 from pyro_metacadi.models import Mechanisms
 
 TINY = {
-    "engine": "svi",
     "mechanisms": partial(Mechanisms, width=4),
     "predictor": partial(FlattenedDeepSets, embedding=4, hidden=8, probability=0.3),
     "training": Training(num_steps=4, support_size=3, query_size=8),
@@ -26,7 +25,7 @@ TINY = {
 
 
 def tiny_estimator(**choices):
-    return MetaCaDI(**{**TINY, **choices})
+    return MetaCaDI(**{"engine": "svi", **TINY, **choices})
 
 
 def tiny_tasks(*, rows=(12, 9, 12, 7), num_variables=3, seed=0):

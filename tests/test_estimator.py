@@ -175,7 +175,7 @@ def test_other_variables_are_named(variables, message):
 )
 def test_bad_choices_are_named_at_once(options, message):
     with pytest.raises(ConfigError, match=message):
-        MetaCaDI(**options)
+        MetaCaDI(**{"engine": "svi", **options})
 
 
 @pytest.mark.parametrize(

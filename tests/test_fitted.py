@@ -138,8 +138,14 @@ ROWS = "data__num_rows"
 BAD_MODELS = {
     "another schema": (edited_header(schema=1), r"expected schema version 2, got 1"),
     "no engine": (without("engine"), r"a damaged one \('engine'\)"),
-    "an unknown engine": (edited_header(engine="magic"), r"engine: expected 'evidence' or 'svi', got 'magic'"),
-    "an engine that is a list": (edited_header(engine=[]), r"engine: expected 'evidence' or 'svi', got \[\]"),
+    "an unknown engine": (
+        edited_header(engine="magic"),
+        r"engine: expected 'evidence' or 'svi', got 'magic'",
+    ),
+    "an engine that is a list": (
+        edited_header(engine=[]),
+        r"engine: expected 'evidence' or 'svi', got \[\]",
+    ),
     "no variables": (without("variables"), r"a damaged one \('variables'\)"),
     "no components": (without("components"), r"a damaged one \('components'\)"),
     "a variable too many": (edited_header(variables=["a", "b", "c", "d"]), r"scaling.mean: expect"),

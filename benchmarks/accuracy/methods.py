@@ -55,13 +55,8 @@ def model(problem: Problem, *, build: Callable[[], MetaCaDI]) -> Judge:
 
 
 def true_graph(problem: Problem) -> Judge:
-    """Fit the default model, its mechanisms that is, with the true graph given.
-
-    The place to plug in an engine that takes a known graph: until there is one, the graph is a
-    prior of near certainty, which the paper's guide is free to leave.
-    """
-    near_certain = np.clip(problem.world.adjacency, 0.001, 0.999)
-    return model(problem, build=lambda: MetaCaDI(graph_prior=near_certain))
+    """Fit the default model, its mechanisms that is, with the true graph given."""
+    return model(problem, build=lambda: MetaCaDI(graph_prior=problem.world.adjacency))
 
 
 def _as_they_are(tasks: TaskDataset) -> TaskDataset:
@@ -78,4 +73,4 @@ METHODS = {
     "ceiling": Method(ceiling, suits=lambda kind: kind.has_density),
     "simulation_bound": Method(simulation_bound, suits=lambda kind: not kind.has_density),
 }
-DEFAULT_METHODS = tuple(name for name in METHODS if name != "true_graph")
+DEFAULT_METHODS = tuple(METHODS)

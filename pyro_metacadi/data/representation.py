@@ -31,10 +31,10 @@ class Representation:
     """A transformation of all values, then standardisation of each column.
 
     ``identity`` and ``log`` (positive data) are what they say; ``sqrt`` (non-negative data) makes
-    the variance of values whose variance grows with their mean constant; ``counts`` takes log(1 + x)
-    and adds the logarithm of the row's total (its depth) as a covariate that every mechanism may
-    read. (Dividing by the depth instead ties all variables together: a share grows where another
-    falls.)
+    the variance of values whose variance grows with their mean constant; ``counts`` takes
+    log(1 + x) and adds the logarithm of the row's total (its depth) as a covariate that every
+    mechanism may read. (Dividing by the depth instead ties all variables together: a share grows
+    where another falls.)
 
     Attributes:
         kind: See above.

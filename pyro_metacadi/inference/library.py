@@ -49,11 +49,20 @@ class PreparedTasks:
 
 
 class _Prediction(NamedTuple):
-    features: Float[Tensor, "set row feature"]
-    root: Float[Tensor, "set feature feature"]
+    """Of some families for some rows: N(mean, scaled scaled^T) before noise.
+
+    `scaled` are the features times a root of the weights' covariance.
+    """
+
+    scaled: Float[Tensor, "set row feature"]
     noise_variance: Float[Tensor, " set"]
     mean: Float[Tensor, "set row"]
     values: TaskValues
+
+    @property
+    def variance(self) -> Float[Tensor, "set row"]:
+        """Of each row's prediction, before noise."""
+        return self.scaled.double().square().sum(-1)
 
 
 class MechanismLibrary:
@@ -127,22 +136,22 @@ class MechanismLibrary:
         """Log ratio of the densities of each task's values, hit and not hit."""
         made = self._predict(rows, batch, weight=weight)
         law = self.evidence.hyperparameters.law
-        hit = law.log_prob(made.values, made.mean, made.noise_variance)
+        uncertainty = rows.sum(made.variance) / rows.num_rows
+        hit = law.log_prob(made.values, made.mean, made.noise_variance, uncertainty=uncertainty)
         residual = made.values.x - made.mean
         runs = zip(
-            rows.runs(made.features, dim=1),
+            rows.runs(made.scaled, dim=1),
             rows.runs(residual, dim=1),
             equal_runs(rows.sizes),
             strict=True,
         )
         correlation, free = self.evidence.hyperparameters.correlation, []
-        for features, error, (size, _) in runs:
+        for scaled, error, (size, _) in runs:
             count = torch.tensor([float(size)])
             free.append(
                 predictive_log_prob(
-                    features,
+                    scaled,
                     error,
-                    root=made.root,
                     noise_variance=made.noise_variance,
                     weight=float(kish_weight(count, correlation)),
                 )
@@ -154,8 +163,7 @@ class MechanismLibrary:
         weight = torch.ones_like(rows.num_rows)
         for batch in self.evidence.batches(families, num_rows=len(rows.x)):
             made = self._predict(rows, batch, weight=weight)
-            spread = (made.features @ made.root.to(made.features.dtype)).double().square().sum(-1)
-            variance = made.noise_variance.unsqueeze(-1) + spread
+            variance = made.noise_variance.unsqueeze(-1) + made.variance
             error = (made.values.x - made.mean).double()
             free = -0.5 * (LOG_2PI + variance.log() + error.square() / variance)
             law = self.evidence.hyperparameters.law
@@ -166,9 +174,9 @@ class MechanismLibrary:
         fitted = self._fit(batch)
         features = self._exact.features(rows, batch)
         mean = torch.stack([one.mean for one in fitted]).to(features.dtype)
+        root = torch.stack([one.root for one in fitted]).to(features.dtype)
         return _Prediction(
-            features,
-            torch.stack([one.root for one in fitted]),
+            features @ root,
             torch.stack([one.noise_variance for one in fitted]),
             (features @ mean.unsqueeze(-1)).squeeze(-1),
             self.evidence.values(rows, batch, weight=weight),

@@ -225,10 +225,9 @@ def _divergence(probability: Tensor, prior_log_odds: Tensor) -> Float[Tensor, " 
 
 
 def predictive_log_prob(
-    features: Float[Tensor, "set task sample feature"],
+    scaled: Float[Tensor, "set task sample feature"],
     residual: Float[Tensor, "set task sample"],
     *,
-    root: Float[Tensor, "set feature feature"],
     noise_variance: Float[Tensor, " set"],
     weight: float,
 ) -> Float[Tensor, "set task"]:
@@ -238,18 +237,16 @@ def predictive_log_prob(
     (w - E w), s^2)^u`. The smaller of two systems, of rows or of features, is factorised.
 
     Args:
-        features: Of each task's rows.
+        scaled: Features of each task's rows times R, a factor of the weights' covariance.
         residual: e, what the mean weights leave.
-        root: R, a factor of the weights' covariance.
         noise_variance: s².
         weight: u.
     """
-    num_rows = features.shape[-2]
+    num_rows = scaled.shape[-2]
     variance = (noise_variance / weight).view(-1, 1, 1)
-    whitened = (features @ root.to(features.dtype).unsqueeze(1)).double()
-    whitened = whitened / variance.sqrt().unsqueeze(-1)
+    whitened = scaled.double() / variance.sqrt().unsqueeze(-1)
     error = residual.double() / variance.sqrt()
-    if num_rows <= features.shape[-1]:
+    if num_rows <= scaled.shape[-1]:
         factor = _factor_with_identity(whitened @ whitened.mT)
         solved = torch.linalg.solve_triangular(factor, error.unsqueeze(-1), upper=False)
         quadratic = solved.square().sum((-1, -2))

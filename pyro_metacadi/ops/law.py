@@ -138,14 +138,24 @@ class InterventionLaw:
         values: TaskValues,
         prediction: Float[Tensor, "set row"],
         noise_variance: Float[Tensor, " set"],
+        *,
+        uncertainty: Float[Tensor, "set task"] | float = 0.0,
     ) -> Float[Tensor, "component_and_generic set task"]:
-        """Log of weight times density of each task's values under each component."""
+        """Log of weight times density of each task's values under each component.
+
+        Args:
+            values: The values.
+            prediction: By the observational mechanisms.
+            noise_variance: Of the mechanisms.
+            uncertainty: Variance of the prediction, averaged over the rows of each task.
+        """
         x, f = values.in_units(values.x), values.in_units(prediction)
         count = values.rows.num_rows
+        own = uncertainty * values.scale.square().unsqueeze(-1)
         terms = [values.generic]
         for k, variance in enumerate(self._variance(values, noise_variance)):
             error = values.rows.sum((x - self.slope[k] * f - self.intercept[k]).square())
-            spread = variance.unsqueeze(-1)
+            spread = variance.unsqueeze(-1) + self.slope[k].square() * own
             unit = 2 * values.scale.log().unsqueeze(-1)
             log_prob = -0.5 * (count * (LOG_2PI + spread.log() - unit) + error / spread)
             terms.insert(-1, values.weight * log_prob)
@@ -156,9 +166,13 @@ class InterventionLaw:
         values: TaskValues,
         prediction: Float[Tensor, "set row"],
         noise_variance: Float[Tensor, " set"],
+        *,
+        uncertainty: Float[Tensor, "set task"] | float = 0.0,
     ) -> Float[Tensor, "set task"]:
-        """Log density of each task's values if it hit the variable."""
-        return self.component_log_prob(values, prediction, noise_variance).logsumexp(0)
+        """Log density of each task's values if it hit the variable (see `component_log_prob`)."""
+        return self.component_log_prob(
+            values, prediction, noise_variance, uncertainty=uncertainty
+        ).logsumexp(0)
 
     def row_log_prob(
         self,

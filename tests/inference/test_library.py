@@ -1,10 +1,13 @@
 """What is said of a task follows from its rows alone, in whatever company and order they come."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pyro_metacadi import TaskDataset
+from pyro_metacadi.inference.empirical_bayes import initial_law
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.ops.evidence import kish_weight
@@ -88,7 +91,10 @@ def test_rows_that_differ_in_one_value_are_a_new_task():
 @pytest.mark.parametrize("num_rows", [1, 4])
 def test_log_odds_are_those_of_densities(num_rows):
     """Against the weights' posterior integrated out by the multivariate normal density."""
-    known, family = library(), Family(2, 0b0001)
+    fitted = evidence_fit()._fit.scaling.evidence
+    # A law without a slope: how sure the prediction is makes no difference to it.
+    unrelated = replace(fitted.hyperparameters, law=initial_law(0.0))
+    known, family = MechanismLibrary(fitted.with_hyperparameters(unrelated)), Family(2, 0b0001)
     evidence = known.evidence
     arrays = evidence_fit()._fit.scaling.transform(new_tasks((num_rows,)))
     rows = TaskRows.from_arrays(arrays)
@@ -104,7 +110,10 @@ def test_log_odds_are_those_of_densities(num_rows):
     free = free + 0.5 * num_rows * constant
     values = evidence.values(rows, [family], weight=weight)
     law = evidence.hyperparameters.law
-    hit = law.log_prob(values, mean.float()[None], mechanism.noise_variance)
+    uncertainty = spread.diagonal().mean().view(1, 1)
+    hit = law.log_prob(
+        values, mean.float()[None], mechanism.noise_variance, uncertainty=uncertainty
+    )
     expected = torch.sigmoid(hit - free + evidence.hyperparameters.target_log_odds)
     found = known.target_probability(known.prepare(arrays), [family])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)

@@ -398,7 +398,9 @@ def test_the_predictive_density_is_multivariate_normal(num_rows):
     features = normal(2, 3, num_rows, 4, seed=0)
     residual, root = normal(2, 3, num_rows, seed=1), normal(2, 4, 4, seed=2)
     noise = floats(0.3, 1.2)
-    got = predictive_log_prob(features, residual, root=root, noise_variance=noise, weight=1.0)
+    got = predictive_log_prob(
+        features @ root.unsqueeze(1), residual, noise_variance=noise, weight=1.0
+    )
     for s, t in itertools.product(range(2), range(3)):
         scaled = (features[s, t] @ root[s]).numpy()
         covariance = noise[s].item() * np.eye(num_rows) + scaled @ scaled.T
@@ -413,9 +415,8 @@ def test_the_predictive_density_is_the_evidence_that_new_rows_add(num_rows, weig
     before = regress(design, old, noise_variance=noise)
     after = regress(design, old + floats(0, 0, weight), noise_variance=noise)
     got = predictive_log_prob(
-        design.features[:, None, 8:],
+        (design.features[:, 8:] @ torch.linalg.cholesky(before.covariance)).unsqueeze(1),
         (design.x - before.prediction)[:, None, 8:],
-        root=torch.linalg.cholesky(before.covariance),
         noise_variance=noise,
         weight=weight,
     )
@@ -426,6 +427,7 @@ def test_the_predictive_density_is_the_evidence_that_new_rows_add(num_rows, weig
 def test_the_predictive_density_in_single_precision_is_near_that_in_double():
     features, residual = normal(1, 5, 60, 4, seed=0), normal(1, 5, 60, seed=1)
     root, options = 0.1 * normal(1, 4, 4, seed=2), {"noise_variance": floats(0.1), "weight": 0.5}
-    double = predictive_log_prob(features, residual, root=root, **options)
-    single = predictive_log_prob(features.float(), residual.float(), root=root.float(), **options)
+    double = predictive_log_prob(features @ root.unsqueeze(1), residual, **options)
+    scaled = (features.float() @ root.float().unsqueeze(1), residual.float())
+    single = predictive_log_prob(*scaled, **options)
     torch.testing.assert_close(single, double, rtol=0, atol=1e-3)
