@@ -13,6 +13,9 @@ __all__ = ["score_table"]
 MOST_CANDIDATES = 8
 MOST_CHANGES = 3
 
+FEW_VARIABLES = 5
+"""With so few, nothing is left out."""
+
 NEGLIGIBLE = -6.0
 """Nats: what makes a graph e^6 times less probable wherever it was tried is left out."""
 
@@ -36,7 +39,7 @@ def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
         family
         for best, group in zip(families, subsets, strict=True)
         for family in group
-        if score.allows(family) and _within_reach(family, best)
+        if score.allows(family) and (len(families) <= FEW_VARIABLES or _within_reach(family, best))
     ]
     value = score(near)
     table = [
@@ -72,5 +75,6 @@ def _candidates(family: Family, score: GraphScore, *, num_variables: int) -> lis
             if other.parents >> j & 1 and not family.parents >> j & 1:
                 best[j] = max(gain, best.get(j, gain))
     parents = [j for j in range(num_variables) if family.parents >> j & 1]
-    further = sorted((j for j in best if best[j] > NEGLIGIBLE), key=lambda j: -best[j])
+    least = NEGLIGIBLE if num_variables > FEW_VARIABLES else -torch.inf
+    further = sorted((j for j in best if best[j] > least), key=lambda j: -best[j])
     return [*parents, *further[: max(0, MOST_CANDIDATES - len(parents))]]

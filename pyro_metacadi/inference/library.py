@@ -136,8 +136,8 @@ class MechanismLibrary:
         """Log ratio of the densities of each task's values, hit and not hit."""
         made = self._predict(rows, batch, weight=weight)
         law = self.evidence.hyperparameters.law
-        uncertainty = rows.sum(made.variance) / rows.num_rows
-        hit = law.log_prob(made.values, made.mean, made.noise_variance, uncertainty=uncertainty)
+        spread = rows.sum(made.variance)
+        hit = law.log_prob(made.values, made.mean, made.noise_variance, spread=spread)
         residual = made.values.x - made.mean
         runs = zip(
             rows.runs(made.scaled, dim=1),

@@ -120,6 +120,7 @@ def _best_step(families: Sequence[Family], score: GraphScore, *, exchange: bool)
         other
         for family in families
         for other in neighbours(family, num_variables=d, exchange=exchange)
+        if score.allows(other)
     ]
     value = score([*families, *near])
     adjacency = adjacency_of(families)

@@ -144,7 +144,7 @@ class MechanismEvidence:
             design,
             weight=self.weight,
             prior_log_odds=self.prior_log_odds[:, [family.variable for family in families]].mT,
-            hit_law=lambda f, variance: law.log_prob(values, f, variance),
+            hit_law=lambda f, variance, spread: law.log_prob(values, f, variance, spread=spread),
         )
 
     def features(

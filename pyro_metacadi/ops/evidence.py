@@ -76,6 +76,11 @@ class Design:
         """Predictions of every row under weights `mean`."""
         return (self.features @ mean.to(self.features.dtype).unsqueeze(-1)).squeeze(-1)
 
+    def spread(self, covariance: Float[Tensor, "set feature feature"]) -> Float[Tensor, "set task"]:
+        """Variance of the predictions under uncertain weights, summed over each task's rows."""
+        flat = covariance.to(self.gram.dtype).flatten(1).unsqueeze(-1)
+        return (self.gram.flatten(2) @ flat).squeeze(-1).double()
+
 
 class Regression(NamedTuple):
     """Posterior N(mean, covariance) of the weights, and the log evidence.
@@ -153,10 +158,11 @@ def regress(
 
 
 HitLaw = Callable[
-    [Float[Tensor, "set row"], Float[Tensor, " set"]],
+    [Float[Tensor, "set row"], Float[Tensor, " set"], Float[Tensor, "set task"]],
     Float[Tensor, "set task"],
 ]
-"""(observational prediction, noise variance) -> log density of each task's values if hit."""
+"""(observational prediction, noise variance, `Design.spread`) -> expected log density of each
+task's values if it hit the variable."""
 
 
 def fit_mechanism(
@@ -176,7 +182,7 @@ def fit_mechanism(
         design: Features of the parents and values of the variable.
         weight: What a row of each task counts (see `kish_weight`).
         prior_log_odds: Of each task having hit the variable; infinite where it is known.
-        hit_law: Log density of a task's values if it hit the variable, already weighted.
+        hit_law: Expected log density of a task's values if it hit the variable, already weighted.
         num_iterations: Updates of targets and noise, after one of the noise alone.
     """
     # From the prior and from too much noise: with too little, every task would at first look as if
@@ -185,22 +191,18 @@ def fit_mechanism(
     probability = torch.sigmoid(prior_log_odds)
     for iteration in range(num_iterations + 1):
         fit = regress(design, (1 - probability) * weight, noise_variance=noise)
-        error = _expected_error(design, fit)
+        spread = design.spread(fit.covariance)
+        error = fit.square_error + spread
         if iteration:
-            hit = hit_law(fit.prediction, noise)
+            hit = hit_law(fit.prediction, noise, spread)
             free = weight * _log_density(error, noise, design.rows.num_rows)
             probability = torch.sigmoid(prior_log_odds + hit - free)
         noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
     fit = regress(design, (1 - probability) * weight, noise_variance=noise)
-    hit = (probability * hit_law(fit.prediction, noise)).sum(-1)
-    score = fit.log_evidence + hit - _divergence(probability, prior_log_odds)
+    hit = hit_law(fit.prediction, noise, design.spread(fit.covariance))
+    score = fit.log_evidence + (probability * hit).sum(-1)
+    score = score - _divergence(probability, prior_log_odds)
     return Mechanism(score, fit.mean, fit.covariance, noise, probability)
-
-
-def _expected_error(design: Design, fit: Regression) -> Float[Tensor, "set task"]:
-    """Squared error of each task, expected under the posterior of the weights."""
-    covariance = fit.covariance.to(design.gram.dtype).flatten(1).unsqueeze(-1)
-    return fit.square_error + (design.gram.flatten(2) @ covariance).squeeze(-1).double()
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

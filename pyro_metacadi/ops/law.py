@@ -139,25 +139,29 @@ class InterventionLaw:
         prediction: Float[Tensor, "set row"],
         noise_variance: Float[Tensor, " set"],
         *,
-        uncertainty: Float[Tensor, "set task"] | float = 0.0,
+        spread: Float[Tensor, "set task"] | float = 0.0,
     ) -> Float[Tensor, "component_and_generic set task"]:
         """Log of weight times density of each task's values under each component.
+
+        Of an uncertain prediction the expected log density is taken: if it were the density at its
+        mean, a law equal to the mechanism would fit better than the mechanism.
 
         Args:
             values: The values.
             prediction: By the observational mechanisms.
             noise_variance: Of the mechanisms.
-            uncertainty: Variance of the prediction, averaged over the rows of each task.
+            spread: Variance of the prediction, summed over the rows of each task.
         """
         x, f = values.in_units(values.x), values.in_units(prediction)
         count = values.rows.num_rows
-        own = uncertainty * values.scale.square().unsqueeze(-1)
+        own = spread * values.scale.square().unsqueeze(-1)
         terms = [values.generic]
         for k, variance in enumerate(self._variance(values, noise_variance)):
             error = values.rows.sum((x - self.slope[k] * f - self.intercept[k]).square())
-            spread = variance.unsqueeze(-1) + self.slope[k].square() * own
+            error = error + self.slope[k].square() * own
             unit = 2 * values.scale.log().unsqueeze(-1)
-            log_prob = -0.5 * (count * (LOG_2PI + spread.log() - unit) + error / spread)
+            log_variance = variance.unsqueeze(-1).log() - unit
+            log_prob = -0.5 * (count * (LOG_2PI + log_variance) + error / variance.unsqueeze(-1))
             terms.insert(-1, values.weight * log_prob)
         return torch.stack(terms) + self.weight.log().view(-1, 1, 1)
 
@@ -167,12 +171,11 @@ class InterventionLaw:
         prediction: Float[Tensor, "set row"],
         noise_variance: Float[Tensor, " set"],
         *,
-        uncertainty: Float[Tensor, "set task"] | float = 0.0,
+        spread: Float[Tensor, "set task"] | float = 0.0,
     ) -> Float[Tensor, "set task"]:
         """Log density of each task's values if it hit the variable (see `component_log_prob`)."""
-        return self.component_log_prob(
-            values, prediction, noise_variance, uncertainty=uncertainty
-        ).logsumexp(0)
+        joint = self.component_log_prob(values, prediction, noise_variance, spread=spread)
+        return joint.logsumexp(0)
 
     def row_log_prob(
         self,
@@ -204,6 +207,7 @@ class InterventionLaw:
         noise_variance: Float[Tensor, " set"],
         *,
         hit: Float[Tensor, "set task"],
+        spread: Float[Tensor, "set task"] | float = 0.0,
     ) -> "InterventionLaw":
         """One step of expectation-maximisation, tasks counting by their probability of a hit.
 
@@ -212,13 +216,16 @@ class InterventionLaw:
             prediction: By the observational mechanisms.
             noise_variance: Of the mechanisms.
             hit: Probability of each task having hit the variable.
+            spread: As in `component_log_prob`.
         """
-        joint = self.component_log_prob(values, prediction, noise_variance)
+        joint = self.component_log_prob(values, prediction, noise_variance, spread=spread)
         share = torch.softmax(joint, 0) * hit
         x, f = values.in_units(values.x), values.in_units(prediction)
         unit = self._variance(values, noise_variance) / self.scale.square().unsqueeze(-1)
         fits = [
-            self._fit_component(k, values, x, f, weight=share[k] * values.weight, unit=unit[k])
+            self._fit_component(
+                k, values, x, f, weight=share[k] * values.weight, unit=unit[k], spread=spread
+            )
             for k in range(len(self.slope))
         ]
         slope, intercept, scale = (torch.stack(part) for part in zip(*fits, strict=True))
@@ -231,17 +238,28 @@ class InterventionLaw:
         return self.scale.square().unsqueeze(-1) * unit
 
     def _fit_component(
-        self, k: int, values: TaskValues, x: Tensor, f: Tensor, *, weight: Tensor, unit: Tensor
+        self,
+        k: int,
+        values: TaskValues,
+        x: Tensor,
+        f: Tensor,
+        *,
+        weight: Tensor,
+        unit: Tensor,
+        spread: Tensor | float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Weighted least squares for a and b, then c; a component of less than a row stays."""
         count = (weight * values.rows.num_rows).sum()
         if count < 1:
             return self.slope[k], self.intercept[k], self.scale[k]
 
-        def total(product: Tensor) -> Tensor:
-            return (weight / unit.unsqueeze(-1) * values.rows.sum(product)).sum()
+        precision = weight / unit.unsqueeze(-1)
+        own = (precision * spread * values.scale.square().unsqueeze(-1)).sum()
 
-        ff, f1, one = total(f * f), total(f), total(torch.ones_like(f))
+        def total(product: Tensor) -> Tensor:
+            return (precision * values.rows.sum(product)).sum()
+
+        ff, f1, one = total(f * f) + own, total(f), total(torch.ones_like(f))
         system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, one])])
         # A pull towards the present values, for predictions that do not vary or are all zero.
         pull = (PULL * torch.stack([ff, one])).clamp(min=torch.finfo(ff.dtype).tiny)
@@ -249,5 +267,5 @@ class InterventionLaw:
         present = torch.stack([self.slope[k], self.intercept[k]])
         right = torch.stack([total(f * x), total(x)]) + pull * present
         slope, intercept = torch.linalg.solve(system, right)
-        error = total((x - slope * f - intercept).square())
+        error = total((x - slope * f - intercept).square()) + slope.square() * own
         return slope, intercept, (error / count).sqrt().clamp(min=SMALLEST_SCALE)

@@ -524,19 +524,7 @@ def test_units_do_not_matter(factor):
         np.testing.assert_allclose(*found, atol=0.02)
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [
-        0,
-        pytest.param(
-            2,
-            marks=pytest.mark.xfail(
-                reason="a law that is the observational one explains rows that it was fitted to",
-                strict=False,
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("seed", [0, 2])
 def test_observational_tasks_have_few_targets(seed):
     world = simulators.gp_anm(
         num_variables=8, num_tasks=10, num_samples=50, seed=seed, targets_per_task=0

@@ -61,13 +61,13 @@ def test_sets_have_all_required_and_no_forbidden_parents(seed):
 
 
 def test_a_parent_that_would_cost_much_is_no_candidate():
-    cost = {0: 0.0, 1: 1.0, 2: -100.0, 3: 0.5}
+    cost = dict.fromkeys(range(7), 0.5) | {2: -100.0}
 
     def evidence(families):
-        return [sum(cost[j] for j in range(4) if f.parents >> j & 1) for f in families]
+        return [sum(cost[j] for j in range(7) if f.parents >> j & 1) for f in families]
 
-    score = GraphScore(evidence, np.zeros((4, 4)))
-    table = score_table(climb(empty(4), score), score)
+    score = GraphScore(evidence, np.zeros((7, 7)))
+    table = score_table(climb(empty(7), score), score)
     assert all(2 not in candidates for candidates in table.candidates)
 
 

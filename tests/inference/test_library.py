@@ -110,10 +110,8 @@ def test_log_odds_are_those_of_densities(num_rows):
     free = free + 0.5 * num_rows * constant
     values = evidence.values(rows, [family], weight=weight)
     law = evidence.hyperparameters.law
-    uncertainty = spread.diagonal().mean().view(1, 1)
-    hit = law.log_prob(
-        values, mean.float()[None], mechanism.noise_variance, uncertainty=uncertainty
-    )
+    total = spread.diagonal().sum().view(1, 1)
+    hit = law.log_prob(values, mean.float()[None], mechanism.noise_variance, spread=total)
     expected = torch.sigmoid(hit - free + evidence.hyperparameters.target_log_odds)
     found = known.target_probability(known.prepare(arrays), [family])
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)

@@ -67,20 +67,26 @@ def absolute_law(design, *, weight, center=3.0, scale=1.0):
     """Density of a hit task's values that depends on nothing that is fitted."""
     squares = design.rows.sum((design.x - center).double().square())
     log_prob = -0.5 * (design.rows.num_rows * (LOG_2PI + 2 * math.log(scale)) + squares / scale**2)
-    return lambda prediction, noise: weight * log_prob
+    return lambda prediction, noise, spread: weight * log_prob
 
 
 def halving_law(design, *, weight):
     """Density of a hit task's values around half of what the mechanism predicts."""
 
-    def log_prob(prediction, noise):
-        squares = design.rows.sum((design.x - prediction / 2).double().square())
+    def log_prob(prediction, noise, spread):
+        squares = design.rows.sum((design.x - prediction / 2).double().square()) + spread / 4
         variance = 1.5 * noise.unsqueeze(-1)
         return (
             -0.5 * weight * (design.rows.num_rows * (LOG_2PI + variance.log()) + squares / variance)
         )
 
     return log_prob
+
+
+def law_at_end(hit_law, design, mechanism):
+    """What the law says of every task under the fitted mechanism."""
+    spread = design.spread(mechanism.covariance)
+    return hit_law(design.predict(mechanism.mean), mechanism.noise_variance, spread)
 
 
 def log_odds(probability, *shape):
@@ -185,7 +191,7 @@ def test_the_score_bounds_the_sum_over_patterns_closely(sizes, hit, correlation,
         weight = kish_weight(design.rows.num_rows, correlation)
         prior, hit_law = log_odds(0.2, 1, len(sizes)), law(design, weight=weight)
         mechanism = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
-        at_end = hit_law(design.predict(mechanism.mean), mechanism.noise_variance)
+        at_end = law_at_end(hit_law, design, mechanism)
         exact = exact_log_evidence(design, mechanism, weight=weight, prior=prior, hit=at_end)
         gap = float(exact - mechanism.score)
         assert -1e-8 <= gap <= closeness
@@ -199,7 +205,7 @@ def test_the_score_is_a_bound_where_the_law_does_not_fit_the_hits_either(law):
         weight, prior = torch.ones(6, dtype=torch.float64), log_odds(0.2, 1, 6)
         hit_law = law(design, weight=weight)
         fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
-        at_end = hit_law(design.predict(fitted.mean), fitted.noise_variance)
+        at_end = law_at_end(hit_law, design, fitted)
         exact = exact_log_evidence(design, fitted, weight=weight, prior=prior, hit=at_end)
         assert float(fitted.score) <= float(exact) + 1e-8
 
@@ -271,7 +277,7 @@ def test_known_targets_are_certain_whatever_the_data_say(law):
     fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
     assert fitted.target_probability[0, [0, 2, 3, 4]].tolist() == [0, 1, 0, 1]
     assert all(part.isfinite().all() for part in fitted)
-    at_end = hit_law(design.predict(fitted.mean), fitted.noise_variance)
+    at_end = law_at_end(hit_law, design, fitted)
     exact = exact_log_evidence(design, fitted, weight=weight, prior=prior, hit=at_end)
     assert float(fitted.score) <= float(exact) + 1e-8
 
@@ -283,7 +289,7 @@ def test_knowing_every_target_gives_the_exact_evidence():
     hit_law = absolute_law(design, weight=weight)
     fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=hit_law)
     free = regress(design, floats(1, 0, 1).unsqueeze(0), noise_variance=fitted.noise_variance)
-    expected = free.log_evidence + hit_law(None, None)[:, 1]
+    expected = free.log_evidence + hit_law(None, None, None)[:, 1]
     torch.testing.assert_close(fitted.score, expected)
 
 
