@@ -9,6 +9,7 @@ import torch
 
 from pyro_metacadi import MetaCaDI
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning, ModelFileError
+from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.models import GaussianNoise
 from tests.helpers import fitted, state, tiny_estimator, tiny_tasks
@@ -68,6 +69,15 @@ def test_options_of_components_are_kept(tmp_path):
     assert chain.model.noise.scale.item() == 0.5
     assert chain.model.target_prior == 0.25
     assert chain.model.graph_prior.probability[0, 1].item() == pytest.approx(0.3)
+
+
+def test_a_shared_predictor_trains_and_is_found_again_by_name(tmp_path):
+    predictor = partial(SharedDeepSets, embedding=4, hidden=8)
+    model = tiny_estimator(predictor=predictor).fit(tiny_tasks(), progress=False)
+    model.save(tmp_path / "model")
+    again = MetaCaDI.load(tmp_path / "model")
+    assert again.components.predictor.func is SharedDeepSets
+    assert again.posterior.target_probs.identical(model.posterior.target_probs)
 
 
 def test_a_users_noise_is_asked_for_again(tmp_path):

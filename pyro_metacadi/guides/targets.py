@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides.features import NUM_BLOCKS
 
-__all__ = ["FlattenedDeepSets", "TargetPredictor"]
+__all__ = ["FlattenedDeepSets", "SharedDeepSets", "TargetPredictor"]
 
 
 @runtime_checkable
@@ -54,15 +54,10 @@ class FlattenedDeepSets(nn.Module):
         probability: float = 0.1,
     ) -> None:
         super().__init__()
-        if not 0 < probability < 1:
-            raise ConfigError(
-                f"probability: expected a number between 0 and 1, got {probability}. Try 0.1."
-            )
         self.embed = nn.Sequential(
             nn.Linear(NUM_BLOCKS * num_variables, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
         )
-        logits = nn.Linear(hidden, num_variables)
-        nn.init.constant_(logits.bias, math.log(probability / (1 - probability)))
+        logits = _logits(hidden, num_variables, probability=probability)
         self.decode = nn.Sequential(nn.Linear(2 * embedding, hidden), nn.SiLU(), logits)
 
     def forward(
@@ -72,8 +67,78 @@ class FlattenedDeepSets(nn.Module):
     ) -> Float[Tensor, "*draw task variable"]:
         """Logits ζ (see `TargetPredictor`)."""
         rows = blocks.flatten(-2)
-        weight = mask.to(rows.dtype)
-        weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1.0)).unsqueeze(-1)
+        weight = _row_weight(mask, rows.dtype).unsqueeze(-1)
         mean_of_embeddings = (self.embed(rows) * weight).sum(-2)
         embedding_of_mean = self.embed((rows * weight).sum(-2))
         return self.decode(torch.cat([mean_of_embeddings, embedding_of_mean], dim=-1))
+
+
+class SharedDeepSets(nn.Module):
+    r"""One network for all variables: ζ_i = g([z_i, mean over j of z_j]), z_i = [z_ME,i, z_EM,i].
+
+    A row's nine numbers about variable i are embedded by h; z_ME,i is the mean of the rows'
+    embeddings and z_EM,i the embedding of the rows' mean. The mean over variables lets a task's
+    deviations be judged against each other. Relabelling the variables relabels the logits, and no
+    parameter depends on how many variables there are: what one variable's interventions teach, all
+    know, and a state dict may be loaded at another d.
+
+    Args:
+        num_variables: d; unused.
+        embedding: k, the size of an embedding.
+        hidden: Units of the hidden layers of h and g.
+        probability: Probability of a target that the untrained predictor says.
+
+    Raises:
+        ConfigError: `probability` is not between 0 and 1.
+
+    Source: Zaheer et al. 2017, of whose equivariant layers g is one; the blocks are those of Ong et
+    al. 2025, Section 4.2.
+    """
+
+    def __init__(
+        self,
+        num_variables: int,
+        *,
+        embedding: int = 32,
+        hidden: int = 64,
+        probability: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(
+            nn.Linear(NUM_BLOCKS, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
+        )
+        logits = _logits(hidden, 1, probability=probability)
+        self.decode = nn.Sequential(nn.Linear(4 * embedding, hidden), nn.SiLU(), logits)
+
+    def forward(
+        self,
+        blocks: Float[Tensor, "*draw task support nine variable"],
+        mask: Bool[Tensor, "task support"],
+    ) -> Float[Tensor, "*draw task variable"]:
+        """Logits ζ (see `TargetPredictor`)."""
+        rows = blocks.transpose(-1, -2)
+        weight = _row_weight(mask, rows.dtype).unsqueeze(-1).unsqueeze(-1)
+        mean_of_embeddings = (self.embed(rows) * weight).sum(-3)
+        embedding_of_mean = self.embed((rows * weight).sum(-3))
+        own = torch.cat([mean_of_embeddings, embedding_of_mean], dim=-1)
+        everybody = own.mean(-2, keepdim=True).expand_as(own)
+        return self.decode(torch.cat([own, everybody], dim=-1)).squeeze(-1)
+
+
+def _logits(inputs: int, outputs: int, *, probability: float) -> nn.Linear:
+    """A last layer that says `probability` as long as it is not trained."""
+    if not 0 < probability < 1:
+        raise ConfigError(
+            f"probability: expected a number between 0 and 1, got {probability}. Try 0.1."
+        )
+    layer = nn.Linear(inputs, outputs)
+    nn.init.constant_(layer.bias, math.log(probability / (1 - probability)))
+    return layer
+
+
+def _row_weight(
+    mask: Bool[Tensor, "task support"], dtype: torch.dtype
+) -> Float[Tensor, "task support"]:
+    """What each row counts in a mean over its task's rows."""
+    weight = mask.to(dtype)
+    return weight / weight.sum(-1, keepdim=True).clamp(min=1.0)
