@@ -1,7 +1,6 @@
 """`MetaCaDI`: fit on experiments, then tell of new ones who was hit."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +13,13 @@ from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES
-from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
+from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.training import Callback, Training
 
 __all__ = ["MetaCaDI"]
-
-COLLAPSED = 0.5
 
 
 class MetaCaDI:
@@ -110,8 +107,8 @@ class MetaCaDI:
 
         Args:
             tasks: Experiments; the targets of none are known, observational ones are welcome.
-            num_steps: svi: gradient steps; evidence: graphs kept of each chain. The defaults are
-                those of `training` and `sampling`.
+            num_steps: svi: gradient steps at most (see `Training`); evidence: graphs kept of each
+                chain. The defaults are those of `training` and `sampling`.
             num_chains: Independent restarts, whose posteriors are averaged with equal weight; by
                 default 1 (svi), and as in `sampling` (evidence: Markov chains).
             seed: The same seed gives the same bytes on the same machine; the caller's random
@@ -129,14 +126,15 @@ class MetaCaDI:
             MetaCaDIError: The loss diverged.
 
         Warns:
-            MetaCaDIWarning: The data cannot tell what is asked, or the targets collapsed.
+            MetaCaDIWarning: The data cannot tell what is asked, training did not converge, or the
+                targets collapsed.
         """
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
         if num_chains is not None:
             num_chains = check_count("num_chains", num_chains)
         warn_about(tasks)
-        chains, history, scaling = self._engine.fit_chains(
+        chains, history, scaling, converged = self._engine.fit_chains(
             tasks,
             num_steps=num_steps,
             num_chains=num_chains,
@@ -145,8 +143,8 @@ class MetaCaDI:
             progress=progress,
             callbacks=callbacks,
         )
-        fit = Fitted(tasks, self._engine, scaling, chains, history, seed)
-        _warn_if_collapsed(fit.training_posterior)
+        fit = Fitted(tasks, self._engine, scaling, chains, history, seed, converged)
+        fit.warn_if_targets_collapsed()
         self._fit = fit
         return self
 
@@ -162,16 +160,24 @@ class MetaCaDI:
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        """svi: ``loss`` and each term of the objective by name, unweighted.
+        """svi: ``loss``, the objective's terms, unweighted, and the latest ``held_out`` loss.
 
         evidence: ``loss``, minus the log score of each graph drawn.
 
-        Shape ``[step]``, or ``[chain, step]`` for several chains.
+        Shape ``[step]``, or ``[chain, step]`` for several chains, NaN after a chain's last step.
         """
-        records = self._fitted().history
-        if len(records) == 1:
-            return records[0]
-        return {name: np.stack([record[name] for record in records]) for name in records[0]}
+        return self._fitted().joint_history
+
+    @property
+    def converged(self) -> bool | None:
+        """svi: whether the held-out loss of every chain stopped falling before the steps ran out.
+
+        evidence: whether the chains agree about their log scores (R-hat below 1.1).
+
+        None if nothing was held out (``patience=None``, or no task of three rows), or for one
+        Markov chain.
+        """
+        return self._fitted().converged
 
     @property
     def posterior(self) -> Posterior:
@@ -183,7 +189,7 @@ class MetaCaDI:
     ) -> Posterior:
         """Posterior for other tasks in closed form: no gradient, and the model stays as it is.
 
-        Each task is judged on its own, so that twenty together give the same as one by one.
+        Each task is judged on its own: twenty together give the same as one by one.
 
         Args:
             tasks: New experiments of a few rows, over the same variables (in any order).
@@ -221,7 +227,7 @@ class MetaCaDI:
 
         Args:
             folder: Where it was saved.
-            device: As in `fit`; it may differ from where the model was trained.
+            device: As in `fit`, but not necessarily the same.
             components: Parts that are not this package's own, such as ``noise=MyNoise``.
 
         Raises:
@@ -237,14 +243,3 @@ class MetaCaDI:
         if self._fit is None:
             raise MetaCaDIError("MetaCaDI: expected a fitted model. Call .fit(tasks) first.")
         return self._fit
-
-
-def _warn_if_collapsed(posterior: Posterior) -> None:
-    mean = float(posterior.target_probs.mean())
-    if mean > COLLAPSED:
-        warnings.warn(
-            f"targets: expected few per task, got a mean probability of {mean:.2f}, so that only "
-            f"their ranking means anything. Train longer, or add tasks.",
-            MetaCaDIWarning,
-            stacklevel=3,
-        )

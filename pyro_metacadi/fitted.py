@@ -1,6 +1,7 @@
 """What a fit leaves behind, and how it is written to disk and read again."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,14 @@ from pyro_metacadi.data.checks import within_reach
 from pyro_metacadi.data.names import check_names
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES, Engine, Scaling
-from pyro_metacadi.errors import ModelFileError
+from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.storage import read_model, refuse_unless, write_model
 
 __all__ = ["Fitted"]
+
+COLLAPSED = 0.5
 
 DTYPES = {"data.values": torch.float64, "data.num_rows": torch.int64}
 
@@ -41,6 +44,7 @@ class Fitted:
         chains: Posteriors over graphs, fitted independently.
         history: Of each chain, ``loss`` and other series by name, shape ``[step]``.
         seed: Of the first chain.
+        converged: See `Outcome`.
     """
 
     tasks: TaskDataset
@@ -49,6 +53,15 @@ class Fitted:
     chains: tuple[Chain, ...]
     history: tuple[dict[str, np.ndarray], ...]
     seed: int
+    converged: bool | None
+
+    @property
+    def joint_history(self) -> dict[str, np.ndarray]:
+        """The history of one chain, or of several, ``[chain, step]``, padded with NaN."""
+        if len(self.history) == 1:
+            return self.history[0]
+        most = max(len(record["loss"]) for record in self.history)
+        return {name: _padded([r[name] for r in self.history], most) for name in self.history[0]}
 
     def posterior(
         self, tasks: TaskDataset, *, seed: int, num_graphs: int | None = None
@@ -72,6 +85,17 @@ class Fitted:
         """Posterior for the training tasks."""
         return self.posterior(self.tasks, seed=self.seed)
 
+    def warn_if_targets_collapsed(self) -> None:
+        """Warn where variables are more often targets than not (one call below the user's)."""
+        mean = float(self.training_posterior.target_probs.mean())
+        if mean > COLLAPSED:
+            warnings.warn(
+                f"targets: expected few per task, got a mean probability of {mean:.2f}, so that "
+                f"only their ranking means anything. Train longer, or add tasks.",
+                MetaCaDIWarning,
+                stacklevel=3,
+            )
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a model folder (see `write_model`)."""
         header = {
@@ -80,6 +104,7 @@ class Fitted:
             "tasks": self.tasks.tasks,
             "num_chains": len(self.chains),
             "seed": self.seed,
+            "converged": self.converged,
             "engine": self.engine.name,
             "components": self.engine.to_json(),
         }
@@ -145,7 +170,7 @@ class Fitted:
         tasks = TaskDataset.from_arrays(arrays, variables=variables, tasks=header["tasks"])
         history = tuple(_read_history(tensors, index=index) for index in range(num_chains))
         _check_history(history)
-        fit = cls(tasks, engine, scaling, chains, history, header["seed"])
+        fit = cls(tasks, engine, scaling, chains, history, header["seed"], header.get("converged"))
         for name in sorted(tensors.keys() - fit._tensors().keys()):
             refuse_unless(False, f"tensor '{name}'", list(tensors[name].shape))
         return fit
@@ -164,6 +189,8 @@ def _check_consistent(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     """Refuse entries that are well-formed one by one but do not belong together."""
     check_seed(header["seed"])
     check_count("num_chains", header["num_chains"])
+    converged = header.get("converged")  # older models do not know
+    refuse_unless(converged is None or isinstance(converged, bool), "converged", converged)
     for name, dtype in DTYPES.items():
         refuse_unless(tensors[name].dtype == dtype, name, tensors[name].dtype)
     for name in ("variables", "tasks"):
@@ -180,11 +207,19 @@ def _read_history(tensors: Mapping[str, Tensor], *, index: int) -> dict[str, np.
 
 
 def _check_history(history: Sequence[dict[str, np.ndarray]]) -> None:
-    """Refuse records without a loss, of unequal length, or with NaN."""
-    lengths = [{name: values.shape for name, values in record.items()} for record in history]
-    steps = lengths[0].get("loss")
-    refuse_unless(steps is not None and len(steps) == 1, "history", sorted(lengths[0]))
-    for record, shapes in zip(history, lengths, strict=True):
-        refuse_unless(shapes == dict.fromkeys(lengths[0], steps), "history", shapes)
+    """Refuse records without a loss, of other series than the first chain's, or with NaN.
+
+    A chain's series have one length; chains may have stopped one before the other.
+    """
+    for record in history:
+        shapes = {name: values.shape for name, values in record.items()}
+        steps = shapes.get("loss")
+        refuse_unless(steps is not None and len(steps) == 1, "history", sorted(shapes))
+        refuse_unless(shapes == dict.fromkeys(history[0], steps), "history", shapes)
         for name, values in record.items():
             refuse_unless(not np.isnan(values).any(), f"history of {name}", "NaN")
+
+
+def _padded(series: Sequence[np.ndarray], length: int) -> np.ndarray:
+    whole = [np.pad(s, (0, length - len(s)), constant_values=np.nan) for s in series]
+    return np.stack(whole)

@@ -20,7 +20,7 @@ from pyro_metacadi.models import Mechanisms
 TINY = {
     "mechanisms": partial(Mechanisms, width=4),
     "predictor": partial(FlattenedDeepSets, embedding=4, hidden=8, probability=0.3),
-    "training": Training(num_steps=4, support_size=3, query_size=8),
+    "training": Training(num_steps=4, support_size=3, query_size=8, patience=None),
 }
 
 

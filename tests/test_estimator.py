@@ -8,8 +8,9 @@ import torch
 from pyro_metacadi import MetaCaDI, TaskDataset, simulators
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.inference.objective import PaperObjective
+from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import GaussianNoise, SparseGraphPrior
-from tests.helpers import fitted, random_states, state, tiny_estimator, tiny_tasks
+from tests.helpers import evidence_fit, fitted, random_states, state, tiny_estimator, tiny_tasks
 
 
 def fit(*, tasks=None, num_steps=3, **options):
@@ -63,6 +64,47 @@ def test_the_history_has_loss_and_terms_by_name(num_chains):
     }
     assert {v.shape for v in history.values()} == {(3,) if num_chains == 1 else (2, 3)}
     assert all(np.isfinite(values).all() for values in history.values())
+
+
+STOPPING = Training(num_steps=60, support_size=3, patience=2, check_every=2, tolerance=100.0)
+
+
+def test_training_stops_at_a_plateau_and_says_that_it_converged():
+    model = tiny_estimator(training=STOPPING).fit(tiny_tasks(), progress=False)
+    assert model.converged is True
+    assert len(model.history["loss"]) == len(model.history["held_out"]) < 60
+
+
+@pytest.mark.parametrize("num_chains", [1, 2])
+def test_training_without_a_plateau_is_warned_about(num_chains):
+    model = tiny_estimator(training=STOPPING)
+    with pytest.warns(MetaCaDIWarning, match=r"fit: .* still fell after 3 steps. Pass a larger"):
+        model.fit(tiny_tasks(), num_steps=3, num_chains=num_chains, progress=False)
+    assert model.converged is False
+    assert model.history["loss"].shape[-1] == 3
+
+
+def test_training_that_holds_nothing_out_cannot_tell():
+    assert fit().converged is None
+    model = tiny_estimator(training=Training(num_steps=2))
+    assert model.fit(tiny_tasks(rows=(2, 2, 2)), progress=False).converged is None
+
+
+def test_the_history_of_chains_that_stopped_at_different_steps_ends_with_nan():
+    options = Training(num_steps=80, support_size=3, patience=1, check_every=1, tolerance=1e-9)
+    model = tiny_estimator(training=options)
+    model.fit(tiny_tasks(), num_chains=3, seed=1, progress=False)
+    lengths = [len(record["loss"]) for record in model._fit.history]
+    assert len(set(lengths)) > 1, "choose another seed"
+    for values in model.history.values():
+        assert values.shape == (3, max(lengths))
+        assert [int(np.isfinite(v).sum()) for v in values] == lengths
+        assert all(np.isfinite(v[:n]).all() for v, n in zip(values, lengths, strict=True))
+
+
+def test_markov_chains_converged_if_they_agree_and_one_chain_cannot_tell():
+    assert evidence_fit(2).converged in (True, False)
+    assert evidence_fit(1).converged is None
 
 
 def test_fit_returns_the_model_and_calls_back():
@@ -230,6 +272,7 @@ def test_bad_arguments_of_fit_are_named(options, message):
     [
         lambda model: model.posterior,
         lambda model: model.history,
+        lambda model: model.converged,
         lambda model: model.variables,
         lambda model: model.adapt(tiny_tasks()),
         lambda model: model.save("nowhere"),

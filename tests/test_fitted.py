@@ -11,6 +11,7 @@ from pyro_metacadi import MetaCaDI
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning, ModelFileError
 from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.inference.objective import ELBOObjective
+from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import GaussianNoise
 from tests.helpers import fitted, state, tiny_estimator, tiny_tasks
 
@@ -44,6 +45,24 @@ def test_a_loaded_model_is_the_saved_one_bit_for_bit(tmp_path, num_chains):
     for name, values in model.history.items():
         np.testing.assert_array_equal(values, again.history[name])
     assert again.components.to_json() == model.components.to_json()
+
+
+@pytest.mark.parametrize("num_chains", [1, 3])
+def test_a_loaded_model_knows_when_training_stopped_and_whether_it_converged(tmp_path, num_chains):
+    options = Training(num_steps=80, support_size=3, patience=1, check_every=1, tolerance=1e-9)
+    model = tiny_estimator(training=options)
+    model.fit(tiny_tasks(), num_chains=num_chains, seed=1, progress=False)
+    model.save(tmp_path / "model")
+    again = MetaCaDI.load(tmp_path / "model")
+    assert model.converged is again.converged is True
+    for name, values in model.history.items():
+        np.testing.assert_array_equal(again.history[name], values)
+    assert again.components.training == options
+
+
+def test_a_model_that_was_saved_before_models_knew_has_not_told(folder):
+    without("converged")(folder)
+    assert MetaCaDI.load(folder).converged is None
 
 
 def test_a_saved_model_is_two_files_without_a_pickle(folder):
@@ -200,6 +219,8 @@ BAD_MODELS = {
         edited_header(num_chains="1"),
         r"num_chains: expected a whole number, got '1'",
     ),
+    "converged a number": (edited_header(converged=1), r"converged: expected .*, got 1"),
+    "converged a string": (edited_header(converged="yes"), r"converged: expected .*, got 'yes'"),
     "seed a string": (edited_header(seed="0"), r"seed: expected .*, got '0'"),
     "components a list": (edited_header(components=[]), r"damaged"),
     "components null": (edited_header(components=None), r"damaged"),

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
@@ -15,7 +14,9 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines.evidence_options import EvidenceOptions
 from pyro_metacadi.engines.evidence_scaling import EvidenceScaling, check_tensor
+from pyro_metacadi.engines.protocol import Outcome
 from pyro_metacadi.errors import ConfigError, ModelFileError
+from pyro_metacadi.inference.convergence import chains_agree
 from pyro_metacadi.inference.evidence import Sampling, evidence_of, fit_evidence
 from pyro_metacadi.inference.evidence_chain import EvidenceChain
 from pyro_metacadi.inference.library import MechanismLibrary
@@ -83,7 +84,7 @@ class EvidenceEngine:
         device: torch.device,
         progress: bool,
         callbacks: Sequence[Callback],
-    ) -> tuple[tuple[EvidenceChain, ...], tuple[dict[str, np.ndarray], ...], EvidenceScaling]:
+    ) -> Outcome:
         """Learn hyper-parameters and sample graphs; `num_steps` is the number of draws kept."""
         sampling = self.components.sampling
         if num_steps is not None:
@@ -117,7 +118,8 @@ class EvidenceEngine:
             EvidenceChain(library, *pair) for pair in zip(fit.adjacency, fit.log_score, strict=True)
         )
         history = tuple({"loss": -chain.log_score.numpy()} for chain in chains)
-        return chains, history, EvidenceScaling(representation, fit.evidence)
+        agree = chains_agree(fit.log_score.numpy())
+        return Outcome(chains, history, EvidenceScaling(representation, fit.evidence), agree)
 
     def restore(
         self,

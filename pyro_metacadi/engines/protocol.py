@@ -1,7 +1,7 @@
 """What a way to get chains from tasks must do."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.training import Callback
 from pyro_metacadi.typing import Array
 
-__all__ = ["Engine", "Scaling"]
+__all__ = ["Engine", "Outcome", "Scaling"]
 
 
 @runtime_checkable
@@ -26,6 +26,23 @@ class Scaling(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """All that is to be saved, by name."""
         ...
+
+
+class Outcome(NamedTuple):
+    """What an engine makes of tasks.
+
+    Attributes:
+        chains: Posteriors over graphs, fitted independently.
+        history: Of each chain, ``loss`` and other series of shape ``[step]`` by name.
+        scaling: Of the data.
+        converged: Whether more steps or draws would hardly change the chains, as far as the engine
+            can tell; None if it cannot.
+    """
+
+    chains: tuple[Chain, ...]
+    history: tuple[dict[str, np.ndarray], ...]
+    scaling: Scaling
+    converged: bool | None = None
 
 
 @runtime_checkable
@@ -72,14 +89,13 @@ class Engine(Protocol):
         device: torch.device,
         progress: bool,
         callbacks: Sequence[Callback],
-    ) -> tuple[tuple[Chain, ...], tuple[dict[str, np.ndarray], ...], Scaling]:
+    ) -> Outcome:
         """Learn from `tasks`; arguments as in `MetaCaDI.fit`, which checked all but `num_steps`.
 
         A `num_chains` of None is the engine's default.
 
-        Returns:
-            The chains; for each its history, ``loss`` and other series of shape ``[step]`` by
-            name; the scaling of the data.
+        Warns:
+            MetaCaDIWarning: The chains have not converged; says what to do.
         """
         ...
 

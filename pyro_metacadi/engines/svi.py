@@ -1,10 +1,10 @@
 """The paper's engine: DP-DAG guides trained by stochastic variational inference."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +13,8 @@ from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.engines.protocol import Outcome
+from pyro_metacadi.errors import ConfigError, MetaCaDIWarning
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.storage import fill_module, refuse_unless
 from pyro_metacadi.inference.training import Callback, Training, isolated, train
@@ -88,18 +89,21 @@ class SVIEngine:
         device: torch.device,
         progress: bool,
         callbacks: Sequence[Callback],
-    ) -> tuple[tuple[SVIChain, ...], tuple[dict[str, np.ndarray], ...], StandardScaling]:
-        """Train a model and its guide from each of `num_chains` consecutive seeds; default 1."""
+    ) -> Outcome:
+        """Train a model and its guide from each of `num_chains` consecutive seeds; default 1.
+
+        They have converged if the held-out loss of each stopped falling before the steps ran out.
+        """
         options = self.components.training
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
         scaling = StandardScaling(Standardizer.fit(tasks))
         batch = TaskBatch.from_arrays(scaling.transform(tasks), device=device)
-        chains, history = [], []
+        chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):
                 chain = self.components.build(len(tasks.variables)).to(device)
-                record = train(
+                run = train(
                     *chain,
                     batch,
                     objective=self.components.build_objective(),
@@ -108,8 +112,21 @@ class SVIEngine:
                     progress=progress,
                 )
             chains.append(chain)
-            history.append(record)
-        return tuple(chains), tuple(history), scaling
+            runs.append(run)
+        converged = [run.converged for run in runs]
+        if False in converged:
+            warnings.warn(
+                f"fit: expected the held-out loss to stop falling, got one that still fell after "
+                f"{options.num_steps} steps. Pass a larger num_steps.",
+                MetaCaDIWarning,
+                stacklevel=3,
+            )
+        return Outcome(
+            tuple(chains),
+            tuple(run.history for run in runs),
+            scaling,
+            None if None in converged else all(converged),
+        )
 
     def restore(
         self,

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -19,28 +20,41 @@ from pyro_metacadi.checks import check_seed
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
-from pyro_metacadi.inference.objective import MetaCaDIObjective
+from pyro_metacadi.inference.objective import MetaCaDIObjective, reconstruction
+from pyro_metacadi.inference.stopping import Course, hold_out
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 
-__all__ = ["Callback", "Training", "isolated", "stream_seed", "train"]
+__all__ = ["Callback", "Trained", "Training", "held_out_loss", "isolated", "stream_seed", "train"]
 
 Callback = Callable[[int, dict[str, Tensor]], None]
+
+OPTIONAL = ("query_size", "patience")
+HELD_OUT_GRAPHS = 8
+CHECK_FINITE = 50
 
 
 @dataclass(frozen=True)
 class Training:
     """How to optimise; the defaults are our choice, the paper's appendix is not public.
 
-    Learning rates fall to zero over the run, along a cosine.
+    Some rows of every task are held out. Learning rates stay as they are until the loss of these
+    rows (see `held_out_loss`) stops falling, and then fall to zero, along a cosine: a cool-down of
+    a third of the steps before it. Where `num_steps` would end it too soon it begins earlier, and
+    the run has not converged.
 
     Attributes:
-        num_steps: Gradient steps; every step sees all tasks, split anew.
+        num_steps: Gradient steps at most; every step sees all tasks, split anew.
         support_size: Support rows per task, the paper's N_s.
         query_size: Query rows per task in a step, None for all. A step's noise comes from its one
             graph, hardly from its rows, so more steps on fewer rows learn faster.
         learning_rate: Of the mechanisms and the target predictor (Adam).
         graph_learning_rate: Of the order and edge parameters.
         max_norm: Gradients are clipped to this Euclidean norm.
+        patience: Training goes on until the held-out loss has not fallen so many times in a row.
+            None holds nothing out: the run has `num_steps`, and learning rates fall from the start.
+        check_every: Steps from one measurement of the held-out loss to the next.
+        tolerance: By how much the held-out loss must fall, in nats per variable.
+        held_out: Share of a task's rows that are held out (rounded up; two rows are left).
     """
 
     num_steps: int = 3000
@@ -49,12 +63,16 @@ class Training:
     learning_rate: float = 5e-3
     graph_learning_rate: float = 3e-2
     max_norm: float = 10.0
+    patience: int | None = 10
+    check_every: int = 50
+    tolerance: float = 5e-3
+    held_out: float = 0.1
 
     def __post_init__(self) -> None:
         for name, field in self.__dataclass_fields__.items():
             value = getattr(self, name)
             whole = field.type is not float
-            if value is None and name == "query_size":
+            if value is None and name in OPTIONAL:
                 continue
             if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
                 kind = "a whole number" if whole else "a number"
@@ -64,6 +82,11 @@ class Training:
                 continue
             raise ConfigError(
                 f"{name}: expected {kind} > 0, got {value!r}. The default is {field.default!r}."
+            )
+        if self.held_out >= 1:
+            raise ConfigError(
+                f"held_out: expected a share below 1, got {self.held_out!r}. The default is "
+                f"{type(self).held_out!r}."
             )
 
 
@@ -99,6 +122,20 @@ def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
 
 
+class Trained(NamedTuple):
+    """What is known of a run.
+
+    Attributes:
+        history: ``loss``, each of the objective's terms by name, and ``held_out``, the latest
+            held-out loss, if there is any; one value per step.
+        converged: Whether the held-out loss stopped falling before the steps ran out; None if
+            nothing is held out.
+    """
+
+    history: dict[str, np.ndarray]
+    converged: bool | None
+
+
 def train(
     model: MetaCaDIModel,
     guide: MetaCaDIGuide,
@@ -108,7 +145,7 @@ def train(
     options: Training,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Trained:
     """Fit the parameters of `model` and `guide` in place.
 
     Call it inside `isolated`, in which model and guide must have been built as well.
@@ -118,24 +155,29 @@ def train(
         guide: Its guide.
         batch: All rows of all training tasks, on the modules' device.
         objective: What is minimised.
-        options: Steps, learning rates, support size.
+        options: Steps, learning rates, support size, when to stop.
         callbacks: Called as ``callback(step, terms)`` after every step; `terms` are detached
             tensors. An exception ends the training.
         progress: Whether to show a bar with the current loss.
 
-    Returns:
-        History: ``loss`` and each of the objective's terms by name, one value per step.
-
     Raises:
         MetaCaDIError: If the loss is no longer finite; names the step and the term.
     """
+    held_out = None
+    if options.patience is not None:
+        batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
     loss_module = objective(model, guide)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.num_steps)
+    course = Course(
+        options.num_steps,
+        patience=None if held_out is None else options.patience,
+        tolerance=options.tolerance * batch.num_variables,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, course.learning_rate)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     record: dict[str, list[Tensor]] = defaultdict(list)
-    with tqdm(range(options.num_steps), disable=not progress, desc="fit", leave=False) as bar:
-        for step in bar:
+    with tqdm(total=options.num_steps, disable=not progress, desc="fit", leave=False) as bar:
+        for step in range(options.num_steps):
             optimiser.zero_grad(set_to_none=True)
             rows = batch.split(options.support_size, query_size=options.query_size)
             # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
@@ -145,16 +187,42 @@ def train(
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, options.max_norm)
             optimiser.step()
-            schedule.step()
             terms = {"loss": loss.detach(), **objective.terms}
             for name, value in terms.items():
                 record[name].append(value)
-            for callback in callbacks:
-                callback(step, terms)
-            if step % 50 == 0 or step == options.num_steps - 1:
+            if step % CHECK_FINITE == 0 or step == course.end - 1:
                 _check_finite(step, terms)
                 bar.set_postfix(loss=f"{terms['loss'].item():.3f}")
-    return {name: torch.stack(values).cpu().numpy() for name, values in record.items()}
+            if held_out is not None:
+                if step % options.check_every == 0:
+                    course.learn(step, held_out_loss(model, guide, held_out))
+                record["held_out"].append(torch.tensor(course.loss))
+            schedule.step()
+            for callback in callbacks:
+                callback(step, terms)
+            bar.update()
+            if step >= course.end - 1:
+                break
+    history = {name: torch.stack(values).cpu().numpy() for name, values in record.items()}
+    return Trained(history, course.converged)
+
+
+@torch.no_grad()
+def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) -> float:
+    """Negative log-likelihood of a query row, averaged over rows, tasks and draws of the guide.
+
+    The draws have the same random numbers each time, so that changes are those of the parameters;
+    the caller's random state is untouched.
+    """
+    with (
+        isolated(0, batch.x.device),
+        pyro.validation_enabled(False),
+        pyro.plate("draws", HELD_OUT_GRAPHS, dim=-3),
+    ):
+        guide_trace = poutine.trace(guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(batch)
+        model_trace.compute_log_prob(lambda name, _: name == "x")
+    return reconstruction(model_trace).item() / HELD_OUT_GRAPHS
 
 
 def _parameter_groups(

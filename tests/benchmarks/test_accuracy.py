@@ -102,7 +102,7 @@ def test_a_failed_run_is_recorded_without_scores_and_run_again(tmp_path, monkeyp
 
 @pytest.mark.usefixtures("tiny")
 def test_a_model_is_scored_on_edges_too(tmp_path, monkeypatch):
-    one_step = partial(methods.MetaCaDI.paper, training=Training(num_steps=1))
+    one_step = partial(methods.MetaCaDI.paper, training=Training(num_steps=1, patience=None))
     replace_method(monkeypatch, "paper", partial(methods.model, build=one_step), edges=True)
     row = runs.run_cell(runs.Cell("gp", 0, "paper"))
     assert row["error"] == ""

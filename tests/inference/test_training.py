@@ -8,21 +8,26 @@ from pyro.infer import SVI, TraceMeanField_ELBO
 from pyro.optim import Adam
 
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
-from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
-from pyro_metacadi.inference.training import Training, isolated, stream_seed, train
-from tests.helpers import build, parameters, random_states, state, tiny_batch, tiny_chain
+from pyro_metacadi.inference.objective import (
+    ELBOObjective,
+    MetaCaDIObjective,
+    PaperObjective,
+    reconstruction,
+)
+from pyro_metacadi.inference.training import Training, held_out_loss, isolated, stream_seed, train
+from tests.helpers import build, parameters, random_states, state, tiny_batch, tiny_chain, traces
 
-OPTIONS = Training(num_steps=3, support_size=3, query_size=4)
+OPTIONS = Training(num_steps=3, support_size=3, query_size=4, patience=None)
 STEPS, RATE = 3, 0.01
 
 
 def trained(objective=PaperObjective, **arguments):
     with isolated(0):
         chain = build()
-        record = train(
+        run = train(
             *chain, tiny_batch(), **{"objective": objective(), "options": OPTIONS, **arguments}
         )
-    return chain, record
+    return chain, run.history
 
 
 def by_svi(objective, *, seed):
@@ -102,6 +107,63 @@ def test_callbacks_see_every_step_and_its_terms():
         assert not any(value.requires_grad for value in terms.values())
 
 
+def plateau(*, num_steps=60, seed=0, **options):
+    """A run whose losses must fall by so much that they soon do not."""
+    with isolated(seed):
+        chain = build()
+        stop = {"patience": 3, "check_every": 2, "tolerance": 100.0, **options}
+        training = Training(num_steps=num_steps, support_size=3, **stop)
+        return chain, train(*chain, tiny_batch(), objective=PaperObjective(), options=training)
+
+
+def test_training_stops_once_the_held_out_loss_does_not_fall():
+    _, run = plateau()
+    assert run.converged is True
+    assert {len(values) for values in run.history.values()} == {10}  # at 0, 2, 4, 6; cool-down of 3
+    held_out = run.history["held_out"]
+    assert np.isfinite(held_out).all()
+    assert (held_out[:-1:2] == held_out[1::2]).all()
+
+
+def test_training_that_runs_out_of_steps_has_not_converged():
+    _, run = plateau(num_steps=8, tolerance=1e-9, patience=9)
+    assert run.converged is False
+    assert len(run.history["loss"]) == 8
+
+
+def test_training_that_stops_early_is_the_same_for_the_same_seed():
+    (first, run), (second, again) = plateau(), plateau()
+    assert state(first) == state(second)
+    assert run.history["loss"].tobytes() == again.history["loss"].tobytes()
+
+
+def test_measuring_the_held_out_loss_leaves_training_as_it_is():
+    often, seldom = (plateau(check_every=every, num_steps=6, patience=9) for every in (1, 5))
+    assert state(often[0]) == state(seldom[0])
+    assert len(set(often[1].history["held_out"])) == 6
+    assert len(set(seldom[1].history["held_out"])) == 2
+
+
+def test_the_held_out_loss_is_the_mean_over_draws_of_the_guide():
+    chain, batch = tiny_chain(), tiny_batch()
+    before = random_states()
+    first = held_out_loss(*chain, batch)
+    assert first == held_out_loss(*chain, batch)
+    assert random_states() == before
+    rng = [reconstruction(traces(chain, batch, seed=seed)[0]).item() for seed in range(400)]
+    assert first == pytest.approx(np.mean(rng), abs=5 * np.std(rng) / np.sqrt(8))
+
+
+def test_tasks_too_small_to_hold_rows_out_train_without():
+    with isolated(0):
+        chain = build()
+        batch = tiny_batch(rows=(2, 1))
+        run = train(*chain, batch, objective=PaperObjective(), options=Training(num_steps=3))
+    assert run.converged is None
+    assert "held_out" not in run.history
+    assert len(run.history["loss"]) == 3
+
+
 class Exploding(MetaCaDIObjective):
     def weighted_terms(self, model_trace, guide_trace):
         log_prob = model_trace.nodes["x"]["log_prob_sum"]
@@ -138,6 +200,13 @@ def test_an_error_of_a_users_component_is_left_as_it_is():
         ({"learning_rate": 0.0}, r"^learning_rate: expected a number > 0, got 0.0"),
         ({"graph_learning_rate": float("nan")}, r"graph_learning_rate: .* got nan"),
         ({"max_norm": -2.0}, r"max_norm: expected a number > 0, got -2.0"),
+        ({"patience": 0}, r"patience: expected a number > 0, got 0. The default is \d+"),
+        ({"patience": 2.5}, r"patience: expected a whole number > 0, got 2.5"),
+        ({"check_every": 0}, r"check_every: expected a number > 0, got 0"),
+        ({"check_every": None}, r"check_every: expected a whole number > 0, got None"),
+        ({"tolerance": 0.0}, r"tolerance: expected a number > 0, got 0.0"),
+        ({"held_out": 0.0}, r"held_out: expected a number > 0, got 0.0"),
+        ({"held_out": 1.0}, r"held_out: expected a share below 1, got 1.0. The default is 0.1"),
     ],
 )
 def test_impossible_options_are_named(options, message):
