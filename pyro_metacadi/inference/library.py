@@ -17,6 +17,9 @@ from pyro_metacadi.ops.rows import TaskRows, equal_runs
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
 
+CERTAINTY = 20.0
+"""Nats from which on log odds are tempered."""
+
 FINE, ROUGH = 8 / 3, 2.0
 """Resolution of mechanisms whose length-scale is below so many standard deviations."""
 
@@ -127,7 +130,7 @@ class MechanismLibrary:
             found = torch.stack(known)[:, trained.clamp(min=0)]
             if (trained < 0).any():
                 new = self._log_odds(rows, batch, weight=weight) + prior
-                found = torch.where(trained < 0, torch.sigmoid(new), found)
+                found = torch.where(trained < 0, torch.sigmoid(_tempered(new)), found)
             tasks.target_probability.update(zip(batch, found, strict=True))
 
     def _log_odds(
@@ -197,6 +200,15 @@ class MechanismLibrary:
                 (family, _Fitted(*part)) for family, part in zip(batch, parts, strict=True)
             )
         return [self._fitted[family] for family in families]
+
+
+def _tempered(log_odds: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]:
+    """Log odds, those beyond 20 nats brought nearer: ranks stay where probabilities would be one.
+
+    37 nats are one in float64; models that are never quite right do not warrant as much.
+    """
+    beyond = (log_odds.abs() - CERTAINTY).clamp(min=0)
+    return log_odds.clamp(-CERTAINTY, CERTAINTY) + log_odds.sign() * beyond.log1p()
 
 
 def _remembered(

@@ -130,3 +130,11 @@ def test_densities_are_finite_far_away():
     prepared = known.prepare([np.full((2, 4), 1e6), np.full((1, 4), -1e6)])
     assert known.row_log_prob(prepared, FAMILIES).isfinite().all()
     assert known.target_probability(prepared, FAMILIES).isfinite().all()
+
+
+def test_ranks_stay_where_all_are_certain():
+    """A row far away and one still farther: both are hits beyond doubt, the second the more so."""
+    known, family = library(), Family(1, 0b0001)
+    prepared = known.prepare([np.array([[0.0, value, 0.0, 0.0]] * 4) for value in (8.0, 9.0)])
+    first, second = known.target_probability(prepared, [family])[0].tolist()
+    assert 1 - 1e-8 < first < second < 1
