@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pyro_metacadi import __version__
 from pyro_metacadi._output import Output, read_record, write_posterior
 from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
+from pyro_metacadi._tune import TUNE, add_tune_options, check_table, tuned
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 
 if TYPE_CHECKING:
@@ -139,7 +140,12 @@ def _adapt(args: argparse.Namespace) -> None:
     print(f"All probabilities and the posterior are in {args.out}")
 
 
-def _read(path: Path, *, task: str, log_scale: bool) -> "TaskDataset":
+def _tune(args: argparse.Namespace) -> None:
+    check_table(args)
+    print(tuned(_read(args.data, task=args.task), args))
+
+
+def _read(path: Path, *, task: str, log_scale: bool = False) -> "TaskDataset":
     from pyro_metacadi import TaskDataset
 
     tasks = TaskDataset.from_csv(path, task=task)
@@ -198,11 +204,15 @@ def _parser() -> argparse.ArgumentParser:
     adapt.add_argument("model", type=_path, help="folder that `metacadi fit` wrote")
     _add_data(adapt)
     adapt.add_argument("--top", type=positive, default=3, help="variables to print; default: 3")
+    tune = commands.add_parser("tune", help="choose options", description=TUNE, **style)
+    _add_data(tune)
+    add_tune_options(tune)
+    tune.set_defaults(run=_tune)
     worlds = [(simulator, _simulate) for simulator in add_simulators(simulate)]
     for command, run in ((demo, _demo), *worlds, (fit, _fit), (adapt, _adapt)):
         _add_output(command, required=command is not adapt)
         command.set_defaults(run=run)
-    for command in (fit, adapt):
+    for command in (fit, adapt, tune):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
     return parser
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pyro_metacadi import __version__, cli, simulators
+from pyro_metacadi._tune import as_python
 from pyro_metacadi.errors import MetaCaDIWarning
 
 SIMULATE = ["simulate", "gp-anm", "--variables", "3", "--tasks", "4", "--rows", "12"]
@@ -55,7 +56,10 @@ SIMULATORS = ("gp-anm", "nn-anm", "sergio")
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["simulate"], *(["simulate", name] for name in SIMULATORS), ["fit"], ["adapt"]],
+    [
+        *([], ["demo"], ["simulate"], *(["simulate", name] for name in SIMULATORS)),
+        *(["fit"], ["adapt"], ["tune"]),
+    ],
     ids=" ".join,
 )
 def test_help_teaches_by_example(command, capsys):
@@ -174,6 +178,36 @@ def test_adapt_remembers_the_log_scale(fitted, tmp_path):
     np.testing.assert_allclose(merged["probability_x"], merged["probability_y"], atol=1e-4)
 
 
+def test_tune_prints_the_scores_and_the_python_that_uses_the_best(fitted, tmp_path, capsys):
+    data, out = fitted / "world" / "tasks.csv", tmp_path / "scores.csv"
+    options = ["--set", "graph_prior=0.05,0.5", "--set", "target_prior=none", "--folds", "2"]
+    arguments = ["tune", data, *FIT, *options, "--support", "3", "--out", out]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetaCaDIWarning)
+        assert run(*arguments) == 0
+    table = pd.read_csv(out)
+    assert sorted(table["graph_prior"]) == [0.05, 0.5]
+    assert listing(tmp_path) == ["scores.csv"]
+    printed = capsys.readouterr().out.splitlines()
+    names = ["graph_prior", "target_prior", "score", "se", "behind", "behind_se"]
+    assert printed[0].split() == names == list(table)
+    assert printed[-1] == f"Best: MetaCaDI(graph_prior={table['graph_prior'][0]})"
+    assert run(*arguments) == 2
+    assert "which exists" in error_line(capsys)
+
+
+def test_the_python_of_a_setting_makes_its_model():
+    setting = {"target_weight": np.float64(0.5), "graph_weight": 0.1, "target_prior": np.nan}
+    assert as_python("svi", setting) == (
+        "MetaCaDI(engine='svi', objective=partial(PaperObjective, target_weight=0.5, "
+        "graph_weight=0.1))"
+    )
+    setting = {"representation": "log", "graph_prior": 0.1, "target_prior": None}
+    assert as_python("evidence", setting) == (
+        "MetaCaDI(sampling=Sampling(representation='log'), graph_prior=0.1)"
+    )
+
+
 def test_an_output_is_replaced_only_if_asked_and_only_if_ours(tmp_path, capsys):
     out = tmp_path / "world"
     assert run(*SIMULATE, "--out", out) == 0
@@ -269,6 +303,25 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("simulate sergio --out new --technical nanopore", r"'nanopore'"),
         ("simulate gp-anm --out new --intervention magic", r"magic"),
         ("demo --out {model}", r"which exists"),
+        ("tune {data}", r"required: --task. Try `metacadi tune --help`"),
+        ("tune nowhere.csv --task task", r"nowhere\.csv"),
+        ("tune {data} --task task --set graph_prior", r"--set: expected NAME=VALUE,VALUE,..., got"),
+        ("tune {data} --task task --set graph_prior=0.1,", r"--set: expected NAME=VALUE"),
+        (
+            "tune {data} --task task --set depth=3",
+            r"grid: expected some of graph_prior, .* 'depth'",
+        ),
+        ("tune {data} --task task --set graph_prior=2", r"graph_prior: expected probabilities"),
+        (
+            "tune {data} --task task --set graph_prior=0.1 --set graph_prior=0.2",
+            r"--set: expected each option once, got graph_prior, graph_prior",
+        ),
+        ("tune {data} --task task --engine magic", r"engine: expected 'evidence' or 'svi'"),
+        ("tune {data} --task task --folds 1", r"folds: expected at least 2, got 1"),
+        ("tune {data} --task task --out {data}", r"output file: expected one apart from the data"),
+        ("tune {data} --task task --out {other}", r"output file: .*, which exists"),
+        ("tune {data} --task task --out {model} --overwrite", r"output file: .* a folder"),
+        ("tune {data} --task task --out nowhere/scores.csv", r"output file: expected a folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(

@@ -26,7 +26,8 @@ ROOMS = [
     {"engines"},
     {"fitted"},
     {"estimator"},
-    {"plots", "report", "testing", "demo", "cli", "_output", "_simulate", "__main__"},
+    {"tuning"},
+    {"plots", "report", "testing", "demo", "cli", "_output", "_simulate", "_tune", "__main__"},
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 NARROW = {

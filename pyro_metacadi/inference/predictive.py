@@ -1,0 +1,171 @@
+r"""What a fitted chain says of rows that it has not seen, of tasks of which it has seen a few.
+
+A row's density is that of the graphs drawn, of which each variable is hit or not:
+
+.. math:: p(x | S) = \frac{1}{G} \sum_g \prod_i
+          [\pi_i(S, g) p_{hit}(x_i | g, S) + (1 - \pi_i(S, g)) p_{free}(x_i | g)]
+
+with S the few rows seen. Unlike `Posterior.log_likelihood`, no row has a part in its own density.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.representation import Representation
+from pyro_metacadi.data.scaling import Standardizer
+from pyro_metacadi.inference.draws import GraphDraws, SVIChain
+from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
+from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.ops.relax import adjacency_from_order
+from pyro_metacadi.ops.rows import TaskRows
+
+__all__ = ["log_derivative", "row_log_density"]
+
+GRAPHS_AT_ONCE = 8
+
+
+@torch.no_grad()
+def row_log_density(
+    chains: Sequence[Any],
+    *,
+    support: Sequence[Float[np.ndarray, "_ column"]],
+    query: Sequence[Float[np.ndarray, "_ column"]],
+    num_graphs: int,
+    seed: int,
+) -> Float[np.ndarray, " row"]:
+    """Log density of every query row, given its task's support rows.
+
+    Args:
+        chains: Of one engine; all count alike.
+        support: Rows seen of each task, in the units of the chains, columns as `Scaling` has them.
+        query: Other rows of each task.
+        num_graphs: Drawn from each chain.
+        seed: Of these.
+
+    Returns:
+        Of the tasks' query rows one after the other, in the units of the chains.
+
+    Raises:
+        TypeError: A chain is of an engine that has no such density.
+    """
+    by_graph = [
+        _by_graph(chain, chain.draw_graphs(num_graphs, seed=seed), support, query)
+        for chain in chains
+    ]
+    joined = torch.cat(by_graph)
+    return (torch.logsumexp(joined, 0) - math.log(len(joined))).cpu().numpy()
+
+
+def log_derivative(
+    units: Standardizer | Representation,
+    values: Float[np.ndarray, "row variable"],
+    *,
+    training: Float[np.ndarray, "_ variable"],
+) -> Float[np.ndarray, " row"]:
+    """Log determinant of the map from the user's units to the chains': added to a log density.
+
+    Args:
+        units: The map.
+        values: Rows in the user's units.
+        training: Rows it was fitted to. Roots and logarithms of zero have no derivative: such a
+            value counts as the smallest positive one of its variable here.
+    """
+    if isinstance(units, Standardizer):
+        return np.full(len(values), -np.log(units.scale).sum())
+    smallest = np.where(training > 0, training, np.inf).min(axis=0)
+    raised = np.maximum(values, np.where(np.isfinite(smallest), smallest, 1.0))
+    steepness = {
+        "identity": np.zeros_like(values),
+        "sqrt": -np.log(2) - 0.5 * np.log(raised),
+        "log": -np.log(raised),
+        "counts": -np.log1p(np.maximum(values, 0)),
+    }[units.kind]
+    return (steepness - np.log(units.scale[: values.shape[1]])).sum(axis=1)
+
+
+@singledispatch
+def _by_graph(
+    chain: Any, graphs: Any, support: Sequence[np.ndarray], query: Sequence[np.ndarray]
+) -> Float[Tensor, "draw row"]:
+    raise TypeError(f"row_log_density: no density is known for {type(chain).__name__}")
+
+
+@_by_graph.register
+def _(
+    chain: SVIChain,
+    graphs: GraphDraws,
+    support: Sequence[np.ndarray],
+    query: Sequence[np.ndarray],
+) -> Float[Tensor, "draw row"]:
+    seen, asked = (TaskBatch.from_arrays(rows, device=chain.device) for rows in (support, query))
+    batch = TaskBatch(asked.x, asked.mask, seen.x, seen.mask)
+    mechanisms, noise, parts = chain.model.mechanisms, chain.model.noise, []
+    for values in graphs.chunks(GRAPHS_AT_ONCE):
+        logits, readout = chain.guide.infer_targets(batch, **values)
+        adjacency = adjacency_from_order(values["order_score"][:, 0, 0], values["edge"][:, 0, 0])
+        features = mechanisms.features(batch.x, adjacency)
+        free = noise(mechanisms.observe(batch.x, adjacency), features).log_prob(batch.x)
+        hit = noise(mechanisms.intervene(features, readout), features).log_prob(batch.x)
+        parts.append(_mixed(logits.unsqueeze(-2), hit=hit, free=free).sum(-1)[:, batch.mask])
+    return torch.cat(parts)
+
+
+@_by_graph.register
+def _(
+    chain: EvidenceChain,
+    graphs: EvidenceGraphs,
+    support: Sequence[np.ndarray],
+    query: Sequence[np.ndarray],
+) -> Float[Tensor, "draw row"]:
+    seen = chain.prepare(support)
+    probability = chain.library.target_probability(seen, graphs.families)
+    counts = torch.tensor([len(rows) for rows in query], device=chain.device)
+    by_row = torch.logit(probability).repeat_interleave(counts, -1)
+    free, hit = _family_log_density(chain, graphs.families, np.concatenate(query))
+    mixed = _mixed(by_row, hit=hit, free=free)
+    return torch.stack([mixed[families].sum(0) for families in graphs.index.to(mixed.device)])
+
+
+def _family_log_density(
+    chain: EvidenceChain, families: Sequence[Family], query: Float[np.ndarray, "row column"]
+) -> tuple[Float[Tensor, "family row"], Float[Tensor, "family row"]]:
+    """Log density of each family's variable in each row, if not hit and if hit.
+
+    Each row is taken for a task of its own: the generic law of a hit, which is that of a task's
+    values together, would otherwise know the row.
+    """
+    evidence = chain.library.evidence
+    own = evidence.rows
+    rows = TaskRows.from_arrays(
+        list(query[:, None]), num_covariates=own.covariates.shape[1], device=own.x.device
+    )
+    found: dict[Family, tuple[Tensor, Tensor]] = {}
+    for batch, mechanism in evidence.mechanisms(families):
+        features = evidence.features(rows, batch).double()
+        mean = (features @ mechanism.mean.unsqueeze(-1)).squeeze(-1)
+        uncertain = ((features @ mechanism.covariance) * features).sum(-1).clamp(min=0)
+        deviation = (mechanism.noise_variance.unsqueeze(-1) + uncertain).sqrt()
+        values = evidence.values(rows, batch, weight=torch.ones_like(rows.num_rows))
+        free = torch.distributions.Normal(mean, deviation).log_prob(values.x.double())
+        law = evidence.hyperparameters.law
+        hit = law.log_prob(values, mean, mechanism.noise_variance)
+        found.update(zip(batch, zip(free, hit, strict=True), strict=True))
+    both = [found[family] for family in families]
+    return torch.stack([free for free, _ in both]), torch.stack([hit for _, hit in both])
+
+
+def _mixed(log_odds: Tensor, *, hit: Tensor, free: Tensor) -> Tensor:
+    """Log density where it is hit with these odds; float64, for odds may be extreme."""
+    log_odds, hit, free = log_odds.double(), hit.double(), free.double()
+    return torch.logaddexp(
+        functional.logsigmoid(log_odds) + hit, functional.logsigmoid(-log_odds) + free
+    )
