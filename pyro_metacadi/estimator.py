@@ -44,7 +44,8 @@ class MetaCaDI:
             class built as ``cls(num_variables)``.
         target_prior: Prior probability that a variable is a target; evidence: learned if None.
         noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``.
-        predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``.
+        predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``, such as the
+            paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.
         adaptation: svi: an `Adaptation` class, built without arguments.
         mechanisms: svi: a `Mechanisms` class, built as ``cls(num_variables)``.
         training: svi: steps, learning rates and support size.

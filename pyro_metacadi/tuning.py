@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["GRIDS", "estimator_with", "row_scores", "tune"]
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "evidence": {"graph_prior": (0.05, 0.1, 0.2), "target_prior": (None,)},
+    "evidence": {"graph_prior": (None, 0.05, 0.2)},
     "svi": {"target_weight": (5e-5, 5e-4, 5e-3), "graph_weight": (0.005, 0.02)},
 }
 """What is tried unless the user says otherwise, by engine."""
