@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight, predictive_log_prob
+from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight
 from pyro_metacadi.ops.law import TaskValues
+from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows, equal_runs
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]

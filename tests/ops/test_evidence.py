@@ -19,10 +19,10 @@ from pyro_metacadi.ops.evidence import (
     Mechanism,
     fit_mechanism,
     kish_weight,
-    predictive_log_prob,
     regress,
 )
 from pyro_metacadi.ops.nystroem import mechanism_features
+from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows
 
 SEEDS = st.integers(0, 2**32)

@@ -10,17 +10,14 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import invgamma, multivariate_t, norm, t
 
-from pyro_metacadi.ops.law import (
+from pyro_metacadi.ops.generic_law import (
     MEAN_SCALE,
-    PRIOR_SHARE,
     RATE,
     SHAPE,
-    SMALLEST_SCALE,
-    InterventionLaw,
-    TaskValues,
     generic_log_prob,
     generic_row_log_prob,
 )
+from pyro_metacadi.ops.law import PRIOR_SHARE, SMALLEST_SCALE, InterventionLaw, TaskValues
 from pyro_metacadi.ops.rows import TaskRows
 
 SEEDS = st.integers(0, 2**32)
