@@ -11,7 +11,15 @@ from pyro_metacadi.inference.convergence import chains_agree
 from pyro_metacadi.inference.objective import PaperObjective
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import GaussianNoise, SparseGraphPrior
-from tests.helpers import evidence_fit, fitted, random_states, state, tiny_estimator, tiny_tasks
+from tests.helpers import (
+    evidence_estimator,
+    evidence_fit,
+    fitted,
+    random_states,
+    state,
+    tiny_estimator,
+    tiny_tasks,
+)
 
 
 def fit(*, tasks=None, num_steps=3, **options):
@@ -108,6 +116,14 @@ def test_markov_chains_converged_if_they_agree_and_one_chain_cannot_tell():
     scores = np.stack([chain.log_score.numpy() for chain in model._fit.chains])
     assert model.converged is chains_agree(scores) is not None
     assert evidence_fit(1).converged is None
+
+
+def test_markov_chains_that_do_not_agree_are_warned_about(monkeypatch):
+    monkeypatch.setattr("pyro_metacadi.engines.evidence.chains_agree", lambda scores: False)
+    model = evidence_estimator(num_draws=5, warmup=0)
+    with pytest.warns(MetaCaDIWarning, match=r"fit: expected chains that agree .* after 5 draws"):
+        model.fit(tiny_tasks(rows=(12, 12, 12, 30)), progress=False)
+    assert model.converged is False
 
 
 def test_fit_returns_the_model_and_calls_back():

@@ -1,5 +1,6 @@
 """The evidence engine: mechanisms and targets integrated out, graphs by Markov chains."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
@@ -15,8 +16,8 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines.evidence_options import EvidenceOptions
 from pyro_metacadi.engines.evidence_scaling import EvidenceScaling, check_tensor
 from pyro_metacadi.engines.protocol import Outcome
-from pyro_metacadi.errors import ConfigError, ModelFileError
-from pyro_metacadi.inference.convergence import chains_agree
+from pyro_metacadi.errors import ConfigError, MetaCaDIWarning, ModelFileError
+from pyro_metacadi.inference.convergence import AGREEMENT, chains_agree
 from pyro_metacadi.inference.evidence import Sampling, evidence_of, fit_evidence
 from pyro_metacadi.inference.evidence_chain import EvidenceChain
 from pyro_metacadi.inference.library import MechanismLibrary
@@ -119,6 +120,14 @@ class EvidenceEngine:
         )
         history = tuple({"loss": -chain.log_score.numpy()} for chain in chains)
         agree = chains_agree(fit.log_score.numpy())
+        if agree is False:
+            warnings.warn(
+                f"fit: expected chains that agree about the graph's log score (R-hat below "
+                f"{AGREEMENT}), got others after {sampling.num_draws} draws. Pass a larger "
+                f"num_steps.",
+                MetaCaDIWarning,
+                stacklevel=3,
+            )
         return Outcome(chains, history, EvidenceScaling(representation, fit.evidence), agree)
 
     def restore(

@@ -12,6 +12,9 @@ __all__ = ["AGREEMENT", "chains_agree", "split_rhat"]
 AGREEMENT = 1.1
 """R-hat below which chains are taken to have found the same distribution."""
 
+ROUNDING = 1e-9
+"""Values whose range is so much smaller than they are differ by rounding only."""
+
 FEWEST_DRAWS = 4
 """Of a chain, so that each half has a variance."""
 
@@ -30,8 +33,8 @@ def chains_agree(draws: Float[np.ndarray, "chain draw"]) -> bool | None:
         return None
     if not np.isfinite(draws).all():
         return False
-    if (draws == draws[:, :1]).all():
-        return bool((draws == draws[0, 0]).all())
+    if np.ptp(draws) <= ROUNDING * np.abs(draws).max():
+        return True
     return split_rhat(draws) < AGREEMENT
 
 

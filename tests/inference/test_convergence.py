@@ -62,6 +62,7 @@ def test_one_chain_or_few_draws_cannot_tell():
 def test_chains_that_never_move_agree_only_at_one_place():
     still = np.ones((3, 20))
     assert chains_agree(still) is True
+    assert chains_agree(-4e4 * still + 1e-9 * chains(num_chains=3, num_draws=20)) is True
     still[1] = 2.0
     assert chains_agree(still) is False
 
