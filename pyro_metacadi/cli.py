@@ -39,7 +39,7 @@ example:
 FIT = """\
 Learn one causal graph from all experiments of a file, not told which variables they hit, and save
 the model and, in edge_probs.csv, every edge's probability. --log-scale takes the natural log of
-every value first; `adapt` remembers it. --chains fits several times from different starts.
+every value first; `adapt` remembers it. --chains sets how many Markov chains sample graphs.
 
 example:
   metacadi fit data.csv --task condition --out model"""
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
     _add_data(fit)
     _add_fitting(fit)
-    fit.add_argument("--chains", type=positive, default=1, help="independent fits; default: 1")
+    fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
     adapt = commands.add_parser(
         "adapt", help="find what new experiments hit", description=ADAPT, **style
@@ -231,7 +231,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 
 def _add_fitting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=positive, help="optimisation steps; default: as needed")
+    command.add_argument("--steps", type=positive, help="graphs kept of each chain; default: 500")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
