@@ -39,7 +39,9 @@ def pairwise_hsic(
     gram = _GaussianGram.apply(x.transpose(-1, -2) / bandwidth)
     row = mask.to(x.dtype)
     pair = row.unsqueeze(-1) * row.unsqueeze(-2)
-    return _STATISTICS[estimator](gram, row.unsqueeze(-2), pair.unsqueeze(-3))
+    dependence = _STATISTICS[estimator](gram, row.unsqueeze(-2), pair.unsqueeze(-3))
+    # A product with its own transpose need not be symmetric to the last digit.
+    return (dependence + dependence.mT) / 2
 
 
 class _GaussianGram(torch.autograd.Function):
