@@ -202,9 +202,13 @@ class MetaCaDI:
             ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
 
         Warns:
-            MetaCaDIWarning: Values so far from the training data that they had to be cut.
+            MetaCaDIWarning: Values so far from the training data that they had to be cut, or (with
+                the engine ``"svi"``) fewer rows than a variable has probable parents.
         """
-        return self._fitted().posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
+        fit = self._fitted()
+        posterior = fit.posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
+        fit.warn_if_rows_are_few(tasks)
+        return posterior
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model, its training tasks included, to a folder.

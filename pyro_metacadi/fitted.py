@@ -96,6 +96,23 @@ class Fitted:
                 stacklevel=3,
             )
 
+    def warn_if_rows_are_few(self, tasks: TaskDataset) -> None:
+        """Warn of tasks whose rows cannot tell a variable's parents apart (one call below)."""
+        if not self.engine.fits_to_support:
+            return
+        parents = self.training_posterior.edge_probs.sum("parent")
+        most = parents.isel(child=int(parents.values.argmax()))
+        few = [name for name, n in zip(tasks.tasks, tasks.num_rows, strict=True) if n < most]
+        if few:
+            warnings.warn(
+                f"support: expected at least as many rows as a variable has probable parents "
+                f"({most.child.item()!r} has {float(most):.1f}), got fewer in {len(few)} of "
+                f"{len(tasks)} tasks, such as {few[0]!r}. Pass more rows, or use "
+                f"engine='evidence', which learns what a hit looks like from the training tasks.",
+                MetaCaDIWarning,
+                stacklevel=3,
+            )
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a model folder (see `write_model`)."""
         header = {

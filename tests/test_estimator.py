@@ -346,6 +346,16 @@ def test_collapsed_targets_are_warned_about():
         tiny_estimator(objective=Everything).fit(tiny_tasks(), num_steps=200, progress=False)
 
 
+def test_fewer_rows_than_parents_are_warned_about():
+    tasks = tiny_tasks(num_variables=6)
+    model = tiny_estimator().fit(tasks, num_steps=2, progress=False)
+    assert 1 < float(model.posterior.edge_probs.sum("parent").max()) < 2
+    model.adapt(tasks.take_rows(2, seed=0))
+    with pytest.warns(MetaCaDIWarning, match=r"support: .* got fewer in 4 of 4 tasks") as caught:
+        model.adapt(tasks.take_rows(1, seed=0))
+    assert caught[0].filename == __file__
+
+
 def test_the_paper_configuration_may_be_overridden():
     assert MetaCaDI.paper().components.objective is PaperObjective
     assert MetaCaDI.paper(objective="elbo", target_prior=0.2).components.target_prior == 0.2

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from benchmarks.accuracy.worlds import Problem
 from pyro_metacadi import TaskDataset
+from pyro_metacadi.ops.target_counts import CountedTargets
 from pyro_metacadi.simulators import World
 from pyro_metacadi.typing import Array
 
-__all__ = ["ceiling", "simulation_bound"]
+__all__ = ["ceiling", "ceiling_counted", "simulation_bound"]
 
 SEED_OF_FRESH_TASKS = 1_000_000  # beyond any world's, whose own new tasks have its seed
 NUM_FRESH_TASKS = 1000
@@ -52,9 +53,29 @@ def target_probs(
     world: World, rows: Float[np.ndarray, "sample variable"]
 ) -> Float[np.ndarray, " variable"]:
     """Posterior probability that each variable was hit in a task with these rows."""
+    return expit(logit(1 / rows.shape[1]) + log_ratio(world, rows))
+
+
+def log_ratio(
+    world: World, rows: Float[np.ndarray, "sample variable"]
+) -> Float[np.ndarray, " variable"]:
+    """Log density of each variable's values if it was hit, over that if it was not."""
     d = rows.shape[1]
     hit, free = (world.log_prob_terms(rows, np.full(d, value)).sum(0) for value in (1, 0))
-    return expit(logit(1 / d) + hit - free)
+    return hit - free
+
+
+def ceiling_counted(problem: Problem) -> Callable[[TaskDataset], Array]:
+    """As `ceiling`, and it is known how many targets tasks have: those of training, in truth."""
+    counts = torch.tensor(problem.world.intervention_targets.sum(1))
+    law = torch.bincount(counts).double() / len(counts)
+
+    def judge(tasks: TaskDataset) -> Array:
+        ratio = np.stack([log_ratio(problem.world, rows) for rows in tasks.arrays])
+        log_odds = CountedTargets(law).posterior_log_odds(torch.tensor(ratio).clamp(-30, 30))
+        return torch.sigmoid(log_odds).numpy()
+
+    return judge
 
 
 def simulation_bound(problem: Problem) -> Callable[[TaskDataset], Array]:

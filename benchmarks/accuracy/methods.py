@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy.ceilings import ceiling, simulation_bound
+from benchmarks.accuracy.ceilings import ceiling, ceiling_counted, simulation_bound
 from benchmarks.accuracy.worlds import Kind, Problem
 from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.data import log_normalise, mean_shift, variance_ratio
@@ -71,6 +71,7 @@ METHODS = {
     "metacadi": Method(partial(model, build=MetaCaDI), edges=True),
     "true_graph": Method(true_graph),
     "ceiling": Method(ceiling, suits=lambda kind: kind.has_density),
+    "ceiling_counted": Method(ceiling_counted, suits=lambda kind: kind.has_density),
     "simulation_bound": Method(simulation_bound, suits=lambda kind: not kind.has_density),
 }
 DEFAULT_METHODS = tuple(METHODS)

@@ -28,6 +28,7 @@ STYLES = {  # colours told apart also by the colour-blind
     "metacadi": ("o", "#D55E00"),
     "true_graph": ("D", "#CC79A7"),
     "ceiling": ("*", "#009E73"),
+    "ceiling_counted": ("X", "#004D38"),
     "simulation_bound": ("P", "#009E73"),
 }
 

@@ -32,6 +32,7 @@ class EvidenceEngine:
     """See the module."""
 
     name: ClassVar[str] = "evidence"
+    fits_to_support: ClassVar[bool] = False
     components: EvidenceOptions
 
     @classmethod

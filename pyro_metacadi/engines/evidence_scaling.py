@@ -25,9 +25,17 @@ RANGES: dict[str, Callable[[Tensor], Tensor]] = {
     ),
     "correlation": lambda value: (value >= 0) & (value <= 1),
     "target_prior": lambda value: (value > 0) & (value < 1),
+    "law.shift": lambda values: (values >= 0).all(),
     "law.weight": lambda values: (values > 0).all() & ((values.sum() - 1).abs() < 1e-6),
+    "num_targets": lambda values: (
+        (values >= 0).all() & ((values.numel() == 0) | ((values.sum() - 1).abs() < 1e-6))
+    ),
 }
-TENSORS = ("kind", "mean", "scale", "landmarks", *NUMBERS, *(f"law.{name}" for name in LAW))
+TENSORS = (
+    *("kind", "mean", "scale", "landmarks", "num_targets", "prior_log_odds"),
+    *NUMBERS,
+    *(f"law.{name}" for name in LAW),
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,12 @@ class EvidenceScaling:
             "mean": torch.tensor(self.representation.mean),
             "scale": torch.tensor(self.representation.scale),
             "landmarks": self.evidence.landmarks.clone(),
+            "prior_log_odds": self.evidence.prior_log_odds.clone(),
             **{name: torch.tensor(getattr(hyper, name), dtype=torch.float64) for name in NUMBERS},
             **{f"law.{name}": getattr(hyper.law, name).clone() for name in LAW},
+            "num_targets": hyper.law.slope.new_empty(0)
+            if hyper.num_targets is None
+            else hyper.num_targets.clone(),
         }
 
     @classmethod
@@ -73,7 +85,10 @@ class EvidenceScaling:
             variables,
         )
         law = InterventionLaw(*(part[f"law.{name}"].to(device) for name in LAW))
-        hyperparameters = Hyperparameters(**{name: float(part[name]) for name in NUMBERS}, law=law)
+        num_targets = part["num_targets"].to(device) if part["num_targets"].numel() else None
+        hyperparameters = Hyperparameters(
+            **{name: float(part[name]) for name in NUMBERS}, law=law, num_targets=num_targets
+        )
         ends = tensors["data.num_rows"].cumsum(0)[:-1]
         arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
         evidence = evidence_of(
@@ -81,6 +96,7 @@ class EvidenceScaling:
             representation,
             hyperparameters=hyperparameters,
             landmarks=part["landmarks"].to(device),
+            prior_log_odds=part["prior_log_odds"].to(device),
             device=device,
         )
         return cls(representation, evidence)
@@ -115,6 +131,8 @@ def _check(tensors: Mapping[str, Tensor], *, num_variables: int) -> None:
         "scale": (width,),
         "landmarks": (*landmarks, width),
         **dict.fromkeys(NUMBERS, ()),
+        "prior_log_odds": (len(tensors["data.num_rows"]), num_variables),
+        "num_targets": (min(tensors["scaling.num_targets"].numel(), num_variables + 1),),
         **{f"law.{name}": (components + (name == "weight"),) for name in LAW},
     }
     dtypes = {"landmarks": torch.float32, "law.relative": torch.bool}

@@ -52,6 +52,9 @@ class Engine(Protocol):
     name: ClassVar[str]
     """As in ``MetaCaDI(engine=...)`` and in saved models."""
 
+    fits_to_support: ClassVar[bool]
+    """Whether a new task's own rows are all that its interventional mechanisms are learned from."""
+
     @property
     def components(self) -> Any:
         """The options, shown as `MetaCaDI.components`."""

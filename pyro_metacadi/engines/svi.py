@@ -56,6 +56,7 @@ class SVIEngine:
     """The paper's: DP-DAG guides trained by stochastic variational inference, one per restart."""
 
     name: ClassVar[str] = "svi"
+    fits_to_support: ClassVar[bool] = True
     components: Components
 
     @classmethod

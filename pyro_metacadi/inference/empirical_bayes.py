@@ -11,13 +11,16 @@ from torch import Tensor
 from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.law import InterventionLaw
+from pyro_metacadi.ops.target_counts import CountedTargets, binomial, log_ratio
 
 __all__ = [
     "best_kernel",
     "best_law",
     "informative",
     "initial_law",
+    "odds_beside_others",
     "row_correlation",
+    "target_counts",
     "target_rate",
 ]
 
@@ -37,38 +40,47 @@ ROUNDS, STEPS = 3, 8
 PRIOR_TASKS = 20.0
 """So many tasks with one target each are added to those that the rate is learned from."""
 
+COUNT_PRIOR_TASKS = 2.0
+"""So many tasks of independent targets are added to those that their number is learned from."""
+
 MOST_TASKS_PER_TARGET, LARGEST_RATE = 10, 0.3
 """At least one target in ten tasks, and interventions stay the exception."""
 
 TO_SIGMA = 1.4826
 """From a median of absolute normal values to their standard deviation."""
 
+MEDIANS_ERROR = 2.93
+"""Standard error of a variance of normal values, from a median of medians of absolute values, times
+the root of their number: 1.253 for the outer median, 2.333 for the square of the inner one."""
+
 Fits = list[tuple[list[Family], Design]]
 
 
 def initial_law(center: float, *, device: torch.device | str = "cpu") -> InterventionLaw:
     """A law to begin with: N(center, 1) or generic, in equal parts."""
-    return _law(0.0, center, 1.0, relative=False, generic=0.5, device=device)
+    return _law(0.0, center, 1.0, 0.0, relative=False, generic=0.5, device=device)
 
 
 def starting_laws(center: float, *, device: torch.device | str) -> list[InterventionLaw]:
     """Laws from which expectation-maximisation starts, for it finds the nearest optimum only.
 
-    Nothing left (a knock-out), less, more, replaced by noise, shifted up or down.
+    Nothing left (a knock-out), less, more, replaced by noise, by a value of the task's own, shifted
+    up or down.
     """
     starts = (
-        (0.0, 0.0, 0.05, False, GENERIC),
-        (0.6, 0.0, 1.0, True, GENERIC),
-        (1.5, 0.0, 1.0, True, GENERIC),
-        (0.0, center, 1.0, False, GENERIC),
-        (0.0, center, 1.0, False, MOSTLY_GENERIC),
-        (0.0, center, 1.0, False, NOT_GENERIC),
-        (1.0, 1.0, 1.0, True, GENERIC),
-        (1.0, -1.0, 1.0, True, GENERIC),
+        (0.0, 0.0, 0.05, 0.005, False, GENERIC),
+        (0.6, 0.0, 1.0, 0.1, True, GENERIC),
+        (1.5, 0.0, 1.0, 0.1, True, GENERIC),
+        (0.0, center, 1.0, 0.1, False, GENERIC),
+        (0.0, center, 1.0, 0.1, False, MOSTLY_GENERIC),
+        (0.0, center, 1.0, 0.1, False, NOT_GENERIC),
+        (0.0, center, 0.5, 3.0, False, GENERIC),
+        (1.0, 1.0, 1.0, 0.1, True, GENERIC),
+        (1.0, -1.0, 1.0, 0.1, True, GENERIC),
     )
     return [
-        _law(a, b, c, relative=relative, generic=generic, device=device)
-        for a, b, c, relative, generic in starts
+        _law(*parameters, relative=relative, generic=generic, device=device)
+        for *parameters, relative, generic in starts
     ]
 
 
@@ -76,6 +88,7 @@ def _law(
     slope: float,
     intercept: float,
     scale: float,
+    shift: float,
     *,
     relative: bool,
     generic: float,
@@ -88,6 +101,7 @@ def _law(
         tensor(slope),
         tensor(intercept),
         tensor(scale),
+        tensor(shift),
         torch.tensor([relative], device=device),
         tensor(1 - generic, generic),
     )
@@ -107,6 +121,9 @@ def row_correlation(evidence: MechanismEvidence, families: Sequence[Family]) -> 
     estimated by medians, over tasks and then over variables: fewer than half of the tasks hit any
     one variable. Tasks that do hit it, or that the model takes for such, are not left out: what no
     mechanism explains yet makes rows alike, whatever it is.
+
+    Of the estimate, what chance alone may give is taken off: two standard errors. Rows that count
+    for too little cost more than rows that count for too much where they are few.
     """
     estimates = []
     for batch, design in evidence.designs(families):
@@ -118,7 +135,10 @@ def row_correlation(evidence: MechanismEvidence, families: Sequence[Family]) -> 
         mean = design.rows.sum(residual) / size * unit
         inflation = (TO_SIGMA * mean.abs().median(-1).values).square()
         estimates.append((inflation - 1) / (size.median() - 1).clamp(min=1))
-    return float(torch.cat(estimates).median().clamp(min=SMALLEST_CORRELATION, max=1))
+    size = evidence.rows.num_rows.median() - 1
+    error = MEDIANS_ERROR / (len(families) * evidence.rows.num_tasks) ** 0.5 / size.clamp(min=1)
+    estimate = torch.cat(estimates).median() - 2 * error
+    return float(estimate.clamp(min=SMALLEST_CORRELATION, max=1))
 
 
 def best_law(evidence: MechanismEvidence, families: Sequence[Family]) -> InterventionLaw:
@@ -139,6 +159,48 @@ def target_rate(evidence: MechanismEvidence, families: Sequence[Family]) -> floa
     found = sum(float(m.target_probability.sum()) for _, m in evidence.mechanisms(families))
     rate = (found + PRIOR_TASKS) / ((shape[0] + PRIOR_TASKS) * shape[1])
     return min(max(rate, 1 / (MOST_TASKS_PER_TARGET * shape[1])), LARGEST_RATE)
+
+
+def target_counts(
+    evidence: MechanismEvidence, families: Sequence[Family], *, num_steps: int = 50
+) -> Float[Tensor, " count"]:
+    """How many variables a training task hits: probability of none, one, two, ...
+
+    By expectation-maximisation, from independent targets, which also are its prior.
+    """
+    ratio = _training_log_ratio(evidence, families)
+    rate = evidence.hyperparameters.target_prior
+    prior = probability = binomial(evidence.num_variables, rate).to(ratio.device)
+    for _ in range(num_steps):
+        total = CountedTargets(probability).count_posterior(ratio).sum(0)
+        total = total + COUNT_PRIOR_TASKS * prior
+        probability = total / total.sum()
+    return probability
+
+
+def odds_beside_others(
+    evidence: MechanismEvidence, families: Sequence[Family]
+) -> Float[Tensor, "task variable"]:
+    """Log odds of every training task hitting every variable, given the rows of the others.
+
+    Where one target is the rule, who is surely hit acquits the others before their rows are seen.
+    """
+    ratio = _training_log_ratio(evidence, families)
+    targets = CountedTargets(target_counts(evidence, families))
+    others = targets.posterior_log_odds(ratio) - ratio
+    return torch.where(evidence.prior_log_odds.isinf(), evidence.prior_log_odds, others)
+
+
+def _training_log_ratio(
+    evidence: MechanismEvidence, families: Sequence[Family]
+) -> Float[Tensor, "task variable"]:
+    """Log evidence for a hit over that against it; zero for variables without a family."""
+    prior = evidence.prior_log_odds
+    found = torch.sigmoid(prior)
+    for batch, mechanism in evidence.mechanisms(families):
+        at = [family.variable for family in batch]
+        found[:, at] = mechanism.target_probability.mT
+    return log_ratio(found, prior)
 
 
 def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hyperparameters:

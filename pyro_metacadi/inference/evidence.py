@@ -20,7 +20,9 @@ from pyro_metacadi.inference.empirical_bayes import (
     best_law,
     informative,
     initial_law,
+    odds_beside_others,
     row_correlation,
+    target_counts,
     target_rate,
 )
 from pyro_metacadi.inference.order_mcmc import sample_graphs
@@ -98,6 +100,7 @@ def evidence_of(
     hyperparameters: Hyperparameters | None = None,
     landmarks: Float[Tensor, "landmark input"] | None = None,
     target_prior: float = 0.1,
+    prior_log_odds: Float[Tensor, "task variable"] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> MechanismEvidence:
@@ -109,6 +112,7 @@ def evidence_of(
         hyperparameters: By default, those of the first search.
         landmarks: Rows that span the mechanisms' functions; by default random ones.
         target_prior: Of the first search.
+        prior_log_odds: See `MechanismEvidence`.
         seed: Of the landmarks.
         device: Where scores are computed.
     """
@@ -131,6 +135,7 @@ def evidence_of(
         offset=offset,
         hyperparameters=hyperparameters,
         landmarks=landmarks,
+        prior_log_odds=prior_log_odds,
     )
 
 
@@ -179,6 +184,10 @@ def fit_evidence(
             on_draw=on_draw,
         )
         bar.update()
+    if target_prior is None:
+        num_targets = target_counts(evidence, informative(evidence, families))
+        hyperparameters = replace(evidence.hyperparameters, num_targets=num_targets)
+        evidence = evidence.with_hyperparameters(hyperparameters)
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
 
 
@@ -203,6 +212,8 @@ def _learned(
         evidence = update(target_prior=target_rate(evidence, families))
     if kernel:
         evidence = evidence.with_hyperparameters(best_kernel(evidence, families))
+        if target_prior is None:
+            evidence = evidence.with_prior(odds_beside_others(evidence, families))
     return evidence
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
 from pyro_metacadi.inference.training import stream_seed
 from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 
 __all__ = ["EvidenceChain", "EvidenceGraphs"]
 
@@ -86,23 +87,28 @@ class EvidenceChain:
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-        return self._by_draw(tasks, graphs).mean(0).mT.numpy()
+        return torch.sigmoid(self.target_log_odds(tasks, graphs)).mean(0).cpu().numpy()
+
+    def target_log_odds(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs
+    ) -> Float[Tensor, "draw task variable"]:
+        """Posterior log odds of every target under each graph."""
+        return self._prior.posterior_log_odds(self._log_ratio(tasks, graphs))
 
     def draw_jointly(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs, *, seed: int
     ) -> dict[str, np.ndarray]:
-        """Targets of every task for every graph: independent given the graph.
+        """Targets of every task for every graph.
 
         Returns:
             ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
             ``[draw, task, variable]``, both int8.
         """
-        probability = self._by_draw(tasks, graphs).mT
         generator = torch.Generator().manual_seed(stream_seed(seed, "targets") % 2**63)
-        hit = torch.rand(probability.shape, generator=generator, dtype=torch.float64) < probability
+        hit = self._prior.sample(self._log_ratio(tasks, graphs), generator=generator)
         return {
             "adjacency": graphs.adjacency.to(torch.int8).numpy(),
-            "intervention_target": hit.to(torch.int8).numpy(),
+            "intervention_target": hit.to(torch.int8).cpu().numpy(),
         }
 
     def score(
@@ -132,7 +138,12 @@ class EvidenceChain:
         """The chain's states; mechanisms are fitted again when they are needed."""
         return {"adjacency": self.adjacency, "log_score": self.log_score}
 
-    def _by_draw(
+    @property
+    def _prior(self) -> CountedTargets | IndependentTargets:
+        return self.library.evidence.hyperparameters.targets
+
+    def _log_ratio(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
-    ) -> Float[Tensor, "draw variable task"]:
-        return self.library.target_probability(tasks, graphs.families).cpu()[graphs.index]
+    ) -> Float[Tensor, "draw task variable"]:
+        by_family = self.library.log_ratio(tasks, graphs.families)
+        return by_family[graphs.index.to(by_family.device)].mT

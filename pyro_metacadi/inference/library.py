@@ -12,14 +12,15 @@ from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight
-from pyro_metacadi.ops.law import TaskValues
 from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows, equal_runs
+from pyro_metacadi.ops.target_counts import log_ratio
+from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
 
 CERTAINTY = 20.0
-"""Nats from which on log odds are tempered."""
+"""Nats from which on log evidence ratios are tempered."""
 
 FINE, ROUGH = 8 / 3, 2.0
 """Resolution of mechanisms whose length-scale is below so many standard deviations."""
@@ -42,13 +43,13 @@ class PreparedTasks:
         rows: In the units of the model.
         trained: For each task its position among the training tasks, -1 for a new one. A task
             that was trained on keeps the targets found then: its rows must not count twice.
-        target_probability: By family, of each task.
+        log_ratio: By family, of each task.
         row_log_prob: By family, of each row: unless its task hit the variable, and if it did.
     """
 
     rows: TaskRows
     trained: tuple[int, ...]
-    target_probability: dict[Family, Float[Tensor, " task"]] = field(default_factory=dict)
+    log_ratio: dict[Family, Float[Tensor, " task"]] = field(default_factory=dict)
     row_log_prob: dict[Family, Float[Tensor, "2 row"]] = field(default_factory=dict)
 
 
@@ -103,14 +104,15 @@ class MechanismLibrary:
             rows, tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
         )
 
-    def target_probability(
+    def log_ratio(
         self, tasks: PreparedTasks, families: Sequence[Family]
     ) -> Float[Tensor, "family task"]:
-        """Probability that each task hit each family's variable: closed form, no gradient."""
+        """Log evidence that each task hit each family's variable, over that it did not.
+
+        Closed form, no gradient. What exceeds 20 nats is tempered.
+        """
         return _remembered(
-            tasks.target_probability,
-            families,
-            lambda missing: self._find_targets(tasks, missing),
+            tasks.log_ratio, families, lambda missing: self._find_ratios(tasks, missing)
         )
 
     def row_log_prob(
@@ -121,23 +123,23 @@ class MechanismLibrary:
             tasks.row_log_prob, families, lambda missing: self._find_densities(tasks, missing)
         )
 
-    def _find_targets(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
+    def _find_ratios(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
         evidence, rows = self.evidence, tasks.rows
         weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
-        prior = evidence.hyperparameters.target_log_odds
         trained = torch.tensor(tasks.trained, device=rows.x.device)
         for batch in evidence.batches(families, num_rows=len(rows.x)):
-            known = [fitted.target_probability for fitted in self._fit(batch)]
-            found = torch.stack(known)[:, trained.clamp(min=0)]
+            known = torch.stack([fitted.target_probability for fitted in self._fit(batch)])
+            prior = evidence.prior_log_odds[:, [family.variable for family in batch]].mT
+            found = log_ratio(known, prior)[:, trained.clamp(min=0)]
             if (trained < 0).any():
-                new = self._log_odds(rows, batch, weight=weight) + prior
-                found = torch.where(trained < 0, torch.sigmoid(_tempered(new)), found)
-            tasks.target_probability.update(zip(batch, found, strict=True))
+                new = self._new_log_ratio(rows, batch, weight=weight)
+                found = torch.where(trained < 0, new, found)
+            tasks.log_ratio.update(zip(batch, _tempered(found), strict=True))
 
-    def _log_odds(
+    def _new_log_ratio(
         self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor
     ) -> Float[Tensor, "set task"]:
-        """Log ratio of the densities of each task's values, hit and not hit."""
+        """Log ratio of the densities of each new task's values, hit and not hit."""
         made = self._predict(rows, batch, weight=weight)
         law = self.evidence.hyperparameters.law
         spread = rows.sum(made.variance)
@@ -203,13 +205,13 @@ class MechanismLibrary:
         return [self._fitted[family] for family in families]
 
 
-def _tempered(log_odds: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]:
-    """Log odds, those beyond 20 nats brought nearer: ranks stay where probabilities would be one.
+def _tempered(log_ratio: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]:
+    """Log ratios, those beyond 20 nats brought nearer: ranks stay where probabilities would be one.
 
     37 nats are one in float64; models that are never quite right do not warrant as much.
     """
-    beyond = (log_odds.abs() - CERTAINTY).clamp(min=0)
-    return log_odds.clamp(-CERTAINTY, CERTAINTY) + log_odds.sign() * beyond.log1p()
+    beyond = (log_ratio.abs() - CERTAINTY).clamp(min=0)
+    return log_ratio.clamp(-CERTAINTY, CERTAINTY) + log_ratio.sign() * beyond.log1p()
 
 
 def _remembered(

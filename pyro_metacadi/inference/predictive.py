@@ -127,12 +127,15 @@ def _(
     query: Sequence[np.ndarray],
 ) -> Float[Tensor, "draw row"]:
     seen = chain.prepare(support)
-    probability = chain.library.target_probability(seen, graphs.families)
+    log_odds = chain.target_log_odds(seen, graphs).mT
     counts = torch.tensor([len(rows) for rows in query], device=chain.device)
-    by_row = torch.logit(probability).repeat_interleave(counts, -1)
     free, hit = _family_log_density(chain, graphs.families, np.concatenate(query))
-    mixed = _mixed(by_row, hit=hit, free=free)
-    return torch.stack([mixed[families].sum(0) for families in graphs.index.to(mixed.device)])
+    return torch.stack(
+        [
+            _mixed(odds.repeat_interleave(counts, -1), hit=hit[at], free=free[at]).sum(0)
+            for odds, at in zip(log_odds, graphs.index.to(hit.device), strict=True)
+        ]
+    )
 
 
 def _family_log_density(

@@ -6,7 +6,7 @@ r"""The evidence of a graph: mechanisms integrated out, targets summed out, cach
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
-from pyro_metacadi.ops.law import InterventionLaw, TaskValues
+from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
 from pyro_metacadi.ops.relax import adjacency_from_order
 from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
+from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "families_of"]
 
@@ -43,8 +45,11 @@ class Hyperparameters:
         length_scale: Of the mechanisms' kernel, in standard deviations.
         amplitude: Prior variance of a mechanism's values, in squared standard deviations.
         correlation: Of two rows of one task, beyond what the graph explains.
-        target_prior: Probability that a task hits a variable, before seeing its rows.
+        target_prior: Probability that a task hits a variable, before seeing its rows. Graphs are
+            scored with it, whatever is known of the number of targets.
         law: What an intervention looks like.
+        num_targets: Probability that a task hits no variable, one, two, ...; None if variables are
+            hit independently, with probability `target_prior`.
     """
 
     length_scale: float
@@ -52,6 +57,14 @@ class Hyperparameters:
     correlation: float
     target_prior: float
     law: InterventionLaw
+    num_targets: Float[Tensor, " count"] | None = None
+
+    @property
+    def targets(self) -> CountedTargets | IndependentTargets:
+        """Prior of the targets of one task."""
+        if self.num_targets is None:
+            return IndependentTargets(self.target_log_odds)
+        return CountedTargets(self.num_targets)
 
     @property
     def target_log_odds(self) -> float:
@@ -68,8 +81,8 @@ class MechanismEvidence:
         offset: The mean of each variable in these units.
         hyperparameters: See `Hyperparameters`.
         landmarks: Rows that span the functions, the same for all families.
-        known_targets: 1 where a task is known to have hit a variable, 0 where it is known not to,
-            NaN elsewhere; None if nothing is known.
+        prior_log_odds: Of every training task having hit every variable, infinite where it is
+            known; None for those of `Hyperparameters.target_prior` everywhere.
         resolution: Of the functions, relative to that of scores: multiplies the landmarks used.
     """
 
@@ -81,42 +94,46 @@ class MechanismEvidence:
         offset: Float[Tensor, " variable"],
         hyperparameters: Hyperparameters,
         landmarks: Float[Tensor, "landmark input"],
-        known_targets: Float[Tensor, "task variable"] | None = None,
+        prior_log_odds: Float[Tensor, "task variable"] | None = None,
         resolution: float = 1.0,
     ) -> None:
         self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
-        self.scale, self.offset, self.known_targets = scale, offset, known_targets
-        self.resolution = resolution
+        self.scale, self.offset, self.resolution = scale, offset, resolution
+        self._prior_log_odds = prior_log_odds
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
         self._scores: dict[Family, float] = {}
 
     def with_hyperparameters(self, hyperparameters: Hyperparameters) -> "MechanismEvidence":
         """The same data under other hyper-parameters, nothing scored yet."""
-        return MechanismEvidence(
-            self.rows,
-            scale=self.scale,
-            offset=self.offset,
-            hyperparameters=hyperparameters,
-            landmarks=self.landmarks,
-            known_targets=self.known_targets,
-            resolution=self.resolution,
-        )
+        return self._but(hyperparameters=hyperparameters)
 
     def with_resolution(self, resolution: float) -> "MechanismEvidence":
         """The same with coarser or finer mechanisms, nothing scored yet."""
-        other = self.with_hyperparameters(self.hyperparameters)
-        other.resolution = resolution
-        return other
+        return self._but(resolution=resolution)
+
+    def with_prior(self, log_odds: Float[Tensor, "task variable"]) -> "MechanismEvidence":
+        """The same with other odds of every task having hit every variable, nothing scored yet."""
+        return self._but(prior_log_odds=log_odds)
+
+    def _but(self, **changes: Any) -> "MechanismEvidence":
+        own = {
+            "scale": self.scale,
+            "offset": self.offset,
+            "hyperparameters": self.hyperparameters,
+            "landmarks": self.landmarks,
+            "prior_log_odds": self._prior_log_odds,
+            "resolution": self.resolution,
+        }
+        return MechanismEvidence(self.rows, **{**own, **changes})
 
     @property
     def prior_log_odds(self) -> Float[Tensor, "task variable"]:
         """Of every training task having hit every variable; infinite where that is known."""
+        if self._prior_log_odds is not None:
+            return self._prior_log_odds
         shape = (self.rows.num_tasks, self.num_variables)
-        prior = self.scale.new_full(shape, self.hyperparameters.target_log_odds)
-        if self.known_targets is None:
-            return prior
-        return torch.where(self.known_targets.isnan(), prior, torch.logit(self.known_targets))
+        return self.scale.new_full(shape, self.hyperparameters.target_log_odds)
 
     def scores(self, families: Sequence[Family]) -> list[float]:
         """Log evidence of each family; those not yet known are computed in batches."""

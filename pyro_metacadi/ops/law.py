@@ -2,23 +2,26 @@ r"""What an intervention looks like: the law of a variable's values in a task th
 
 Two kinds, mixed by their evidence:
 
-* a *shared law* of all variables and tasks, in common units: :math:`x_i | hit \sim N(a f_i + b,
-  (c\,\sigma)^2)` with f_i the observational prediction; a is 0 for a replaced mechanism and 1/2
-  for a halved one. The scale is the variable's own noise (relative) or one unit (absolute).
+* a *shared law* of all variables and tasks, in common units: :math:`x_i | hit \sim N(a f_i + b +
+  u_t, (c\,\sigma)^2)` with f_i the observational prediction and :math:`u_t \sim N(0,
+  (\tau\,\sigma)^2)` a shift of the task's own, integrated out; a is 0 for a replaced mechanism and
+  1/2 for a halved one. The unit σ is the variable's own noise (relative) or one (absolute).
 * *generic*: each task's own mean and variance, integrated out (normal-inverse-gamma).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.ops.evidence import LOG_2PI
-from pyro_metacadi.ops.generic_law import generic_log_prob, generic_row_log_prob
-from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.ops.generic_law import generic_row_log_prob
+from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = ["InterventionLaw", "TaskValues"]
+__all__ = ["InterventionLaw"]
+
 PULL = 1e-6
 """Weight of a component's present slope and intercept, relative to that of the rows."""
 
@@ -27,44 +30,6 @@ PRIOR_SHARE = 0.05
 
 SMALLEST_SCALE = 0.02
 """Of a component, in its units: a knocked-out gene is the same in every cell."""
-
-
-@dataclass(frozen=True, eq=False)
-class TaskValues:
-    """Values of the variables of each set, and the units in which the shared law holds.
-
-    Attributes:
-        x: Standardised.
-        rows: Which rows belong to which task.
-        weight: What a row of each task counts.
-        scale: One standard deviation of the variable, in the law's units.
-        offset: The variable's mean, in the law's units.
-        generic: `generic_log_prob` of the values.
-    """
-
-    x: Float[Tensor, "set row"]
-    rows: TaskRows
-    weight: Float[Tensor, " task"]
-    scale: Float[Tensor, " set"]
-    offset: Float[Tensor, " set"]
-    generic: Float[Tensor, "set task"]
-
-    @classmethod
-    def of(
-        cls,
-        x: Float[Tensor, "set row"],
-        rows: TaskRows,
-        *,
-        weight: Float[Tensor, " task"],
-        scale: Float[Tensor, " set"],
-        offset: Float[Tensor, " set"],
-    ) -> "TaskValues":
-        """Values with their generic density."""
-        return cls(x, rows, weight, scale, offset, generic_log_prob(x, rows, weight=weight))
-
-    def in_units(self, standardised: Float[Tensor, "set row"]) -> Float[Tensor, "set row"]:
-        """Standardised values in the law's units, float64."""
-        return standardised.double() * self.scale.unsqueeze(-1) + self.offset.unsqueeze(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +42,7 @@ class InterventionLaw:
         slope: a of each component.
         intercept: b, in the law's units.
         scale: c, in the law's units or, where `relative`, in units of the variable's noise.
+        shift: τ, in units as `scale`: how far the means of tasks differ.
         relative: See `scale`.
         weight: Of the components, the generic law last; they sum to one.
     """
@@ -84,6 +50,7 @@ class InterventionLaw:
     slope: Float[Tensor, " component"]
     intercept: Float[Tensor, " component"]
     scale: Float[Tensor, " component"]
+    shift: Float[Tensor, " component"]
     relative: Bool[Tensor, " component"]
     weight: Float[Tensor, " component_and_generic"]
 
@@ -111,12 +78,13 @@ class InterventionLaw:
         own = spread * values.scale.square().unsqueeze(-1)
         terms = [values.generic]
         for k, variance in enumerate(self._variance(values, noise_variance)):
-            error = values.rows.sum((x - self.slope[k] * f - self.intercept[k]).square())
-            error = error + self.slope[k].square() * own
+            residual = x - self.slope[k] * f - self.intercept[k]
+            error = values.rows.sum(residual.square()) + self.slope[k].square() * own
             unit = 2 * values.scale.log().unsqueeze(-1)
             log_variance = variance.unsqueeze(-1).log() - unit
             log_prob = -0.5 * (count * (LOG_2PI + log_variance) + error / variance.unsqueeze(-1))
-            terms.insert(-1, values.weight * log_prob)
+            shift = self._task_shift(k, values, residual, variance)
+            terms.insert(-1, values.weight * log_prob + shift.log_evidence)
         return torch.stack(terms) + self.weight.log().view(-1, 1, 1)
 
     def log_prob(
@@ -144,13 +112,13 @@ class InterventionLaw:
         joint = self.component_log_prob(values, prediction, noise_variance)
         share = values.rows.spread(torch.log_softmax(joint, 0))
         x, f = values.in_units(values.x), values.in_units(prediction)
-        terms = [
-            torch.distributions.Normal(
-                self.slope[k] * f + self.intercept[k], variance.sqrt().unsqueeze(-1)
-            ).log_prob(x)
-            + values.scale.log().unsqueeze(-1)
-            for k, variance in enumerate(self._variance(values, noise_variance))
-        ]
+        terms = []
+        for k, variance in enumerate(self._variance(values, noise_variance)):
+            residual = x - self.slope[k] * f - self.intercept[k]
+            shift = self._task_shift(k, values, residual, variance)
+            scale = values.rows.spread(variance.unsqueeze(-1) + shift.variance).sqrt()
+            law = torch.distributions.Normal(values.rows.spread(shift.mean), scale)
+            terms.append(law.log_prob(residual) + values.scale.log().unsqueeze(-1))
         terms.append(generic_row_log_prob(values.x, values.rows))
         return (torch.stack(terms) + share).logsumexp(0)
 
@@ -177,19 +145,34 @@ class InterventionLaw:
         x, f = values.in_units(values.x), values.in_units(prediction)
         unit = self._variance(values, noise_variance) / self.scale.square().unsqueeze(-1)
         fits = [
-            self._fit_component(
-                k, values, x, f, weight=share[k] * values.weight, unit=unit[k], spread=spread
-            )
+            self._fit_component(k, values, x, f, share=share[k], unit=unit[k], spread=spread)
             for k in range(len(self.slope))
         ]
-        slope, intercept, scale = (torch.stack(part) for part in zip(*fits, strict=True))
+        slope, intercept, scale, shift = (torch.stack(part) for part in zip(*fits, strict=True))
         total = share.sum((1, 2)) + PRIOR_SHARE
-        return InterventionLaw(slope, intercept, scale, self.relative, total / total.sum())
+        weight = total / total.sum()
+        return InterventionLaw(slope, intercept, scale, shift, self.relative, weight)
 
     def _variance(self, values: TaskValues, noise: Tensor) -> Float[Tensor, "component set"]:
         own = noise * values.scale.square()
         unit = torch.where(self.relative.unsqueeze(-1), own, torch.ones_like(own))
         return self.scale.square().unsqueeze(-1) * unit
+
+    def _task_shift(
+        self, k: int, values: TaskValues, residual: Tensor, variance: Float[Tensor, " set"]
+    ) -> "_Shift":
+        """Of component k, given what a, b leave of the values; `variance` is that of rows."""
+        count, shrink = values.rows.num_rows * values.weight, self._shrinkage(k, values)
+        mean = values.rows.sum(residual) / values.rows.num_rows
+        unit = variance.unsqueeze(-1)
+        own = unit * (self.shift[k] / self.scale[k]).square() * (1 - shrink)
+        evidence = 0.5 * shrink * count * mean.square() / unit + 0.5 * torch.log1p(-shrink)
+        return _Shift(shrink * mean, own, evidence)
+
+    def _shrinkage(self, k: int, values: TaskValues) -> Float[Tensor, " task"]:
+        """Share of a task's mean residual that is its shift."""
+        signal = values.rows.num_rows * values.weight * (self.shift[k] / self.scale[k]).square()
+        return signal / (1 + signal)
 
     def _fit_component(
         self,
@@ -198,28 +181,58 @@ class InterventionLaw:
         x: Tensor,
         f: Tensor,
         *,
-        weight: Tensor,
-        unit: Tensor,
+        share: Float[Tensor, "set task"],
+        unit: Float[Tensor, " set"],
         spread: Tensor | float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Weighted least squares for a and b, then c; a component of less than a row stays."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weighted least squares for a and b, then c and τ; one of less than a row stays."""
+        weight = share * values.weight
         count = (weight * values.rows.num_rows).sum()
         if count < 1:
-            return self.slope[k], self.intercept[k], self.scale[k]
+            return self.slope[k], self.intercept[k], self.scale[k], self.shift[k]
 
+        own = spread * values.scale.square().unsqueeze(-1)
         precision = weight / unit.unsqueeze(-1)
-        own = (precision * spread * values.scale.square().unsqueeze(-1)).sum()
+        slope, intercept = self._regress(k, values, x, f, precision=precision, own=own)
+        residual = x - slope * f - intercept
+        shift = self._task_shift(k, values, residual, self.scale[k].square() * unit)
+        error = values.rows.sum((residual - values.rows.spread(shift.mean)).square())
+        error = error + slope.square() * own + values.rows.num_rows * shift.variance
+        scale = ((precision * error).sum() / count).sqrt().clamp(min=SMALLEST_SCALE)
+        moment = share * (shift.mean.square() + shift.variance) / unit.unsqueeze(-1)
+        return slope, intercept, scale, (moment.sum() / share.sum()).sqrt()
 
-        def total(product: Tensor) -> Tensor:
-            return (precision * values.rows.sum(product)).sum()
+    def _regress(
+        self,
+        k: int,
+        values: TaskValues,
+        x: Tensor,
+        f: Tensor,
+        *,
+        precision: Float[Tensor, "set task"],
+        own: Tensor | float,
+    ) -> Float[Tensor, "2"]:
+        """Slope and intercept by generalised least squares: rows of a task share its shift."""
+        rows = values.rows
+        shrink = self._shrinkage(k, values) / rows.num_rows
 
-        ff, f1, one = total(f * f) + own, total(f), total(torch.ones_like(f))
-        system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, one])])
+        def total(p: Tensor, q: Tensor) -> Tensor:
+            return (precision * (rows.sum(p * q) - shrink * rows.sum(p) * rows.sum(q))).sum()
+
+        one = torch.ones_like(f)
+        ff, f1, n = total(f, f) + (precision * own).sum(), total(f, one), total(one, one)
+        system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, n])])
         # A pull towards the present values, for predictions that do not vary or are all zero.
-        pull = (PULL * torch.stack([ff, one])).clamp(min=torch.finfo(ff.dtype).tiny)
+        pull = (PULL * torch.stack([ff, n])).clamp(min=torch.finfo(ff.dtype).tiny)
         system = system + torch.diag(pull)
         present = torch.stack([self.slope[k], self.intercept[k]])
-        right = torch.stack([total(f * x), total(x)]) + pull * present
-        slope, intercept = torch.linalg.solve(system, right)
-        error = total((x - slope * f - intercept).square()) + slope.square() * own
-        return slope, intercept, (error / count).sqrt().clamp(min=SMALLEST_SCALE)
+        right = torch.stack([total(f, x), total(one, x)]) + pull * present
+        return torch.linalg.solve(system, right)
+
+
+class _Shift(NamedTuple):
+    """Posterior of each task's own shift, in the law's units, and what it adds to the evidence."""
+
+    mean: Float[Tensor, "set task"]
+    variance: Float[Tensor, "set task"]
+    log_evidence: Float[Tensor, "set task"]

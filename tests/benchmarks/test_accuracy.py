@@ -161,20 +161,26 @@ def test_the_ceiling_is_the_posterior_over_all_sets_of_targets():
     graph = [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
     world = simulators.gp_anm(**TINY, graph=graph, seed=0)
     new = world.sample_tasks(4, 5, seed=0)
-    found = ceilings.ceiling(worlds.Problem(worlds.KINDS["gp"], 0, world, new))(new.tasks)
-    for probs, rows in zip(found, new.tasks.arrays, strict=True):
-        assert probs == pytest.approx(by_enumeration(world, rows), rel=1e-9)
+    problem = worlds.Problem(worlds.KINDS["gp"], 0, world, new)
+    independent, one = (
+        known(problem)(new.tasks) for known in (ceilings.ceiling, ceilings.ceiling_counted)
+    )
+    assert (world.intervention_targets.sum(1) == 1).all()
+    for task, rows in enumerate(new.tasks.arrays):
+        assert independent[task] == pytest.approx(by_enumeration(world, rows), rel=1e-9)
+        assert one[task] == pytest.approx(by_enumeration(world, rows, sizes=[1]), rel=1e-9)
 
 
-def by_enumeration(world, rows):
-    """Sum over the eight sets of targets, densities written out."""
+def by_enumeration(world, rows, *, sizes=(0, 1, 2, 3)):
+    """Sum over the sets of targets of these sizes, densities written out."""
     system = world.system
     loc = [
         function(torch.tensor(rows[:, parents])).numpy()
         for function, parents in zip(system.functions, ([], [0], [1]), strict=True)
     ]
     weights = np.zeros((8, 3))
-    sets = np.array(list(np.ndindex(2, 2, 2)))
+    sets = np.array([one for one in np.ndindex(2, 2, 2) if sum(one) in sizes])
+    weights = weights[: len(sets)]
     for weight, hit in zip(weights, sets, strict=True):
         prior = np.prod(np.where(hit, 1 / 3, 2 / 3))
         log = [

@@ -246,7 +246,10 @@ def test_a_likely_edge_is_more_probable():
 
 def test_a_target_prior_is_kept():
     model = fit(target_prior=0.07)
-    assert model._fit.scaling.evidence.hyperparameters.target_prior == 0.07
+    hyperparameters = model._fit.scaling.evidence.hyperparameters
+    assert hyperparameters.target_prior == 0.07
+    assert hyperparameters.num_targets is None  # targets are independent
+    assert (model._fit.scaling.evidence.prior_log_odds == hyperparameters.target_log_odds).all()
 
 
 # --- saved models -------------------------------------------------------------------------------
@@ -328,7 +331,9 @@ def damages(name, tensor):
         "scaling.correlation": [-0.1, 1.1],
         "scaling.target_prior": [-1.0, 0.0, 1.0, 2.0],
         "scaling.law.scale": [-1.0, 0.0],
+        "scaling.law.shift": [-1.0],
         "scaling.law.weight": [-1.0, 0.0, 1.0],
+        "scaling.num_targets": [-1.0, 0.0, 1.0],
         "chain0.adjacency": [2, -1, 1],  # all ones are cycles
     }
     for value in bad.get(name, []):
@@ -340,6 +345,7 @@ CASES = [
     for name, tensor in saved().items()
     if name.startswith(("scaling.", "chain0.")) and "history" not in name
     for label, _ in damages(name, tensor)
+    if (name, label) != ("scaling.num_targets", "empty")  # means that targets are independent
 ]
 
 
@@ -492,7 +498,7 @@ def test_awkward_data_give_finite_probabilities_and_dags(case):
     tasks = TaskDataset.from_arrays(make())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = fit(tasks, num_draws=15)
+        model = fit(tasks, num_draws=40)
     texts = [str(w.message) for w in caught if not re.search(COLLAPSED, str(w.message))]
     assert all(w.category is MetaCaDIWarning and w.filename == __file__ for w in caught)
     assert len(texts) == len(messages)

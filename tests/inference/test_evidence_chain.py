@@ -1,5 +1,7 @@
 """A chain's draws, probabilities and densities agree with one another and with their seed."""
 
+from itertools import combinations
+
 import arviz as az
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
 from pyro_metacadi.models.evidence import families_of
 from pyro_metacadi.ops.graphs import is_dag
+from pyro_metacadi.ops.target_counts import CountedTargets
 from tests.helpers import evidence_fit, random_states, tiny_world
 
 
@@ -58,8 +61,12 @@ def test_all_draws_are_the_chain_and_more_are_random_ones_of_it():
 
 def test_the_probability_of_a_target_is_the_average_over_the_draws():
     tasks, graphs = prepared(new_world().tasks), chain().draw_graphs(40, seed=0)
+    targets = chain().library.evidence.hyperparameters.targets
+    assert isinstance(targets, CountedTargets)
     by_draw = [
-        chain().library.target_probability(tasks, families_of(graph)).mT.numpy()
+        torch.sigmoid(
+            targets.posterior_log_odds(chain().library.log_ratio(tasks, families_of(graph)).mT)
+        ).numpy()
         for graph in graphs.adjacency
     ]
     found = chain().target_probability(tasks, graphs)
@@ -76,8 +83,9 @@ def test_frequencies_of_joint_draws_are_the_probabilities_given_the_graph():
     assert drawn.dtype == np.int8
     deviation = np.abs(drawn.mean(0) - expected)
     assert (deviation <= 5 * np.sqrt(expected * (1 - expected) / 4000) + 1e-3).all()
-    centred = (drawn - expected).reshape(4000, -1)
-    assert np.abs(np.triu(centred.T @ centred / 4000, 1)).max() < 0.03  # independent
+    centred = drawn - expected
+    for t, s in combinations(range(12), 2):  # tasks are independent
+        assert np.abs(centred[:, t].T @ centred[:, s] / 4000).max() < 0.03
 
 
 def test_draws_follow_from_the_seed_and_leave_the_callers_random_state():
@@ -142,4 +150,5 @@ def test_the_log_score_of_a_draw_is_its_evidence_and_prior():
     for adjacency, score in zip(chain().adjacency[:5], chain().log_score[:5], strict=True):
         expected = sum(evidence.scores(families_of(adjacency)))
         expected += float((adjacency.numpy() * odds).sum())
-        assert float(score) == pytest.approx(expected, abs=1e-6)
+        # Scored again, in other batches.
+        assert float(score) == pytest.approx(expected, abs=1e-4)

@@ -37,12 +37,19 @@ def hyperparameters():
         slope=floats(0.0, 0.5),
         intercept=floats(2.0, 0.0),
         scale=floats(1.0, 1.5),
+        shift=floats(0.4, 0.0),
         relative=torch.tensor([False, True]),
         weight=floats(0.6, 0.1, 0.3),
     )
     return Hyperparameters(
         length_scale=2.0, amplitude=1.0, correlation=0.1, target_prior=0.2, law=law
     )
+
+
+def odds_of(known):
+    """Infinite log odds of what is known, those of the prior where there is NaN."""
+    known = torch.tensor(known, dtype=torch.float64)
+    return torch.logit(torch.where(known.isnan(), 0.2, known))
 
 
 def evidence_for(*, sizes=(20, 20, 9, 15), num_covariates=0, known=None, seed=0, order=range(D)):
@@ -66,7 +73,7 @@ def evidence_for(*, sizes=(20, 20, 9, 15), num_covariates=0, known=None, seed=0,
         offset=floats(0, 1, -1)[order],
         hyperparameters=hyperparameters(),
         landmarks=rows.inputs[torch.randperm(n, generator=generator)[:48]],
-        known_targets=None if known is None else torch.tensor(known, dtype=torch.float64)[:, order],
+        prior_log_odds=None if known is None else odds_of(known)[:, order],
     )
 
 
@@ -164,15 +171,20 @@ def test_known_targets_are_honoured_against_the_data():
                 assert math.isnan(known) or probability[task] == known
 
 
-def test_unknown_targets_have_the_prior_odds():
-    nothing = [[NAN] * D] * 4
-    expected = math.log(0.2 / 0.8)
-    for known in (None, nothing):
-        odds = evidence_for(known=known).prior_log_odds
-        torch.testing.assert_close(odds, torch.full((4, D), expected, dtype=torch.float64))
-    odds = evidence_for(known=KNOWN).prior_log_odds
-    assert odds[1, 0] == math.inf
-    assert odds[0, 1] == -math.inf
+def test_targets_of_which_nothing_is_said_have_the_prior_odds():
+    expected = torch.full((4, D), math.log(0.2 / 0.8), dtype=torch.float64)
+    scorer = evidence_for()
+    torch.testing.assert_close(scorer.prior_log_odds, expected)
+    assert scorer.scores(ALL) == evidence_for(known=[[NAN] * D] * 4).scores(ALL)
+
+
+def test_other_prior_odds_are_kept_and_nothing_scored_is():
+    scorer = evidence_for()
+    before = scorer.scores(ALL)
+    other = scorer.with_prior(odds_of(KNOWN))
+    assert other.scores(ALL) == evidence_for(known=KNOWN).scores(ALL) != before
+    for again in (other.with_resolution(0.5), other.with_hyperparameters(hyperparameters())):
+        assert torch.equal(again.prior_log_odds, odds_of(KNOWN))
 
 
 def test_covariates_are_read_by_every_mechanism():
@@ -244,7 +256,7 @@ def moved(scorer, device):
         offset=scorer.offset.to(device),
         hyperparameters=replace(scorer.hyperparameters, law=law),
         landmarks=scorer.landmarks.float().to(device),
-        known_targets=scorer.known_targets.to(device),
+        prior_log_odds=scorer.prior_log_odds.to(device),
     )
 
 

@@ -1,6 +1,8 @@
 """What an intervention looks like, against densities in closed form and numerical integration."""
 
 import math
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from pyro_metacadi.ops.generic_law import (
     generic_log_prob,
     generic_row_log_prob,
 )
-from pyro_metacadi.ops.law import PRIOR_SHARE, SMALLEST_SCALE, InterventionLaw, TaskValues
+from pyro_metacadi.ops.law import PRIOR_SHARE, SMALLEST_SCALE, InterventionLaw
 from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.ops.task_values import TaskValues
 
 SEEDS = st.integers(0, 2**32)
 
@@ -54,6 +57,7 @@ LAW = InterventionLaw(
     slope=floats(0.5, 0.0),
     intercept=floats(0.2, -1.0),
     scale=floats(1.5, 0.7),
+    shift=floats(0.8, 0.0),
     relative=torch.tensor([True, False]),
     weight=floats(0.5, 0.3, 0.2),
 )
@@ -63,7 +67,7 @@ def only(k):
     """The law with one of its components alone."""
     weight = floats(0, 0, 0)
     weight[k] = 1
-    return InterventionLaw(LAW.slope, LAW.intercept, LAW.scale, LAW.relative, weight)
+    return replace(LAW, weight=weight)
 
 
 # The generic law
@@ -132,19 +136,34 @@ def test_components_are_normal_in_the_laws_units(weight):
     values, prediction, noise = some_values(weight=floats(*weight))
     got = LAW.component_log_prob(values, prediction, noise)
     assert got.shape == (3, 2, 3)
-    for s in range(2):
-        scale, offset = values.scale[s], values.offset[s]
-        x, f = scale * values.x[s] + offset, scale * prediction[s] + offset
-        deviations = (1.5 * noise[s].sqrt() * scale, 0.7)
-        for k, deviation in enumerate(deviations):
-            law = torch.distributions.Normal(LAW.slope[k] * f + LAW.intercept[k], deviation)
+    for k, s in product(range(2), range(2)):
+        residual, deviation, shift = residuals(values, prediction, noise, k=k, s=s)
+        for task, part in enumerate(residual.split(values.rows.sizes)):
+            expected = integrated(part, deviation, shift, weight=float(values.weight[task]))
             # Densities of standardised values, as those of the observational mechanism are.
-            by_row = law.log_prob(x) + scale.log()
-            by_task = torch.stack([part.sum() for part in by_row.split(values.rows.sizes)])
-            expected = values.weight * by_task + LAW.weight[k].log()
-            torch.testing.assert_close(got[k, s], expected)
+            expected += weight[task] * len(part) * values.scale[s].log() + LAW.weight[k].log()
+            assert float(got[k, s, task]) == pytest.approx(float(expected), abs=1e-6)
     torch.testing.assert_close(got[2], values.generic + LAW.weight[2].log())
     torch.testing.assert_close(LAW.log_prob(values, prediction, noise), got.logsumexp(0))
+
+
+def residuals(values, prediction, noise, *, k, s):
+    """What component k leaves of set s in the law's units, and deviations of rows and of tasks."""
+    scale, offset = values.scale[s], values.offset[s]
+    x, f = scale * values.x[s] + offset, scale * prediction[s] + offset
+    unit = float(noise[s].sqrt() * scale) if LAW.relative[k] else 1.0
+    left = x - LAW.slope[k] * f - LAW.intercept[k]
+    return left, float(LAW.scale[k]) * unit, float(LAW.shift[k]) * unit
+
+
+def integrated(residual, deviation, shift, *, weight):
+    """Log density of a task's residuals around a shift of its own, integrated out numerically."""
+    u = shift * np.linspace(-12, 12, 20_001)
+    around = norm.logpdf(residual.numpy(), u[:, None], deviation).sum(1)
+    if shift == 0:
+        return weight * float(around[0])
+    joint = np.exp(weight * around - (weight * around).max()) * norm.pdf(u, 0, shift)
+    return math.log(np.trapezoid(joint, u)) + (weight * around).max()
 
 
 @pytest.mark.parametrize("law", [only(0), only(1), only(2), LAW])
@@ -168,17 +187,24 @@ def test_a_rows_density_is_the_mixture_that_its_task_has_chosen():
     share = torch.softmax(LAW.component_log_prob(values, prediction, noise), 0)
     sizes, task = values.rows.sizes, np.repeat(np.arange(3), values.rows.sizes)
     for s in range(2):
-        scale, offset = float(values.scale[s]), float(values.offset[s])
-        x, f = (scale * part[s].numpy() + offset for part in (values.x, prediction))
-        deviations = (1.5 * math.sqrt(noise[s]) * scale, 0.7)
-        parts = [
-            norm.pdf(x, float(LAW.slope[k]) * f + float(LAW.intercept[k]), deviation) * scale
-            for k, deviation in enumerate(deviations)
-        ]
+        parts = []
+        for k in range(2):
+            residual, deviation, shift = residuals(values, prediction, noise, k=k, s=s)
+            around = [one_more(part, deviation, shift) for part in residual.split(sizes)]
+            parts.append(np.concatenate(around) * float(values.scale[s]))
         parts.append(generic_row_log_prob(values.x, values.rows)[s].exp().numpy())
         expected = sum(share[k, s].numpy()[task] * part for k, part in enumerate(parts))
         np.testing.assert_allclose(got[s].exp(), expected, rtol=1e-9)
     assert got.shape == (2, sum(sizes))
+
+
+def one_more(residual, deviation, shift):
+    """Density of one more residual at each one's place, given its task's."""
+    n, variance, own = len(residual), deviation**2, shift**2
+    joint = variance * np.eye(n + 1) + own
+    gain = joint[n, :n] @ np.linalg.inv(joint[:n, :n])
+    left = joint[n, n] - gain @ joint[:n, n]
+    return norm.pdf(residual.numpy(), gain @ residual.numpy(), math.sqrt(left))
 
 
 def test_the_generic_rows_density_integrates_to_one_given_its_task():
@@ -202,8 +228,8 @@ def test_the_choice_of_common_units_does_not_matter(factor, seed):
     values, prediction, noise = some_values(seed=seed)
     there, _, _ = some_values(seed=seed, scale=(factor, 2.5 * factor), offset=(0.0, 4.0 * factor))
     # Relative scales are in units of noise and stay; the rest is in common units.
-    scale = torch.where(LAW.relative, LAW.scale, LAW.scale * factor)
-    law = InterventionLaw(LAW.slope, LAW.intercept * factor, scale, LAW.relative, LAW.weight)
+    scale, shift = (torch.where(LAW.relative, one, one * factor) for one in (LAW.scale, LAW.shift))
+    law = replace(LAW, intercept=LAW.intercept * factor, scale=scale, shift=shift)
     for method in ("component_log_prob", "row_log_prob"):
         expected = getattr(LAW, method)(values, prediction, noise)
         torch.testing.assert_close(getattr(law, method)(there, prediction, noise), expected)
@@ -214,8 +240,9 @@ def test_the_choice_of_common_units_does_not_matter(factor, seed):
     torch.testing.assert_close((away.slope, away.weight), (here.slope, here.weight))
     torch.testing.assert_close(away.intercept, here.intercept * factor)
     loose = (here.scale > SMALLEST_SCALE) & (away.scale > SMALLEST_SCALE)
-    expected = torch.where(law.relative, here.scale, here.scale * factor)
-    torch.testing.assert_close(away.scale[loose], expected[loose])
+    for name in ("scale", "shift"):
+        expected = torch.where(law.relative, getattr(here, name), getattr(here, name) * factor)
+        torch.testing.assert_close(getattr(away, name)[loose], expected[loose])
 
 
 # Learning
@@ -256,14 +283,16 @@ def test_steps_never_lower_the_likelihood_of_the_hits():
     assert (np.diff(found) >= -1e-9).all()
 
 
-def simulated(*, slope, intercept, scale, relative, num_tasks=60, size=10):
+def simulated(*, slope, intercept, scale, relative, shift=0.0, num_tasks=60, size=10):
     """Values in tasks that all hit both variables."""
     sizes = [size] * num_tasks
     unit, offset, noise = floats(1.0, 2.5), floats(3.0, 4.0), floats(0.3, 0.8)
     prediction = normal(2, sum(sizes), seed=1)
     f = unit.unsqueeze(-1) * prediction + offset.unsqueeze(-1)
-    deviation = scale * (noise.sqrt() * unit if relative else torch.ones(2, dtype=torch.float64))
-    x = slope * f + intercept + deviation.unsqueeze(-1) * normal(2, sum(sizes), seed=2)
+    deviation = noise.sqrt() * unit if relative else torch.ones(2, dtype=torch.float64)
+    own = shift * normal(2, num_tasks, seed=3).repeat_interleave(size, dim=1)
+    around = own + scale * normal(2, sum(sizes), seed=2)
+    x = slope * f + intercept + deviation.unsqueeze(-1) * around
     standardised = (x - offset.unsqueeze(-1)) / unit.unsqueeze(-1)
     values = values_of(standardised, sizes, scale=(1.0, 2.5), offset=(3.0, 4.0))
     return values, prediction, noise
@@ -280,19 +309,24 @@ def test_predictions_of_nothing_but_zero_leave_the_slope():
 
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize(
-    ("slope", "intercept", "scale"), [(0.5, 0.0, 1.0), (0.0, 2.0, 0.5), (1.0, -1.5, 1.3)]
+    ("slope", "intercept", "scale", "shift"),
+    [(0.5, 0.0, 1.0, 0.0), (0.0, 2.0, 0.5, 0.0), (1.0, -1.5, 1.3, 0.0), (0.0, 1.0, 0.5, 3.0)],
 )
-def test_the_law_of_simulated_hits_is_found_again(slope, intercept, scale, relative):
-    truth = {"slope": slope, "intercept": intercept, "scale": scale, "relative": relative}
-    values, prediction, noise = simulated(**truth)
-    law = InterventionLaw(
-        floats(0.6), floats(0.3), floats(1.0), torch.tensor([relative]), floats(0.5, 0.5)
+def test_the_law_of_simulated_hits_is_found_again(slope, intercept, scale, shift, relative):
+    values, prediction, noise = simulated(
+        slope=slope, intercept=intercept, scale=scale, shift=shift, relative=relative
     )
-    for _ in range(20):
+    law = InterventionLaw(
+        *(floats(start) for start in (0.6, 0.3, 1.0, 0.5)),
+        relative=torch.tensor([relative]),
+        weight=floats(0.5, 0.5),
+    )
+    for _ in range(40):
         law = law.updated(values, prediction, noise, hit=torch.ones(2, 60, dtype=torch.float64))
     assert law.slope.item() == pytest.approx(slope, abs=0.05)
-    assert law.intercept.item() == pytest.approx(intercept, abs=0.2)
+    assert law.intercept.item() == pytest.approx(intercept, abs=0.2 + shift / 5)
     assert law.scale.item() == pytest.approx(scale, rel=0.05)
+    assert law.shift.item() == pytest.approx(shift, abs=0.2 * scale, rel=0.2)
     assert law.weight[0] > 0.95
 
 
@@ -314,7 +348,7 @@ def test_two_laws_in_one_system_are_told_apart():
 def test_a_component_that_explains_less_than_a_row_stays():
     values, prediction, noise = some_values()
     law = LAW.updated(values, prediction, noise, hit=torch.zeros(2, 3, dtype=torch.float64))
-    for name in ("slope", "intercept", "scale"):
+    for name in ("slope", "intercept", "scale", "shift"):
         assert getattr(law, name).tolist() == getattr(LAW, name).tolist()
     torch.testing.assert_close(law.weight, torch.full((3,), 1 / 3, dtype=torch.float64))
 
@@ -325,7 +359,7 @@ def test_predictions_that_do_not_vary_and_hits_without_noise_leave_a_law():
     law = LAW
     for _ in range(5):
         law = law.updated(values, x, floats(0.3, 0.8), hit=torch.ones(2, 4, dtype=torch.float64))
-        for name in ("slope", "intercept", "scale", "weight"):
+        for name in ("slope", "intercept", "scale", "shift", "weight"):
             assert getattr(law, name).isfinite().all()
     assert law.scale.min() == pytest.approx(SMALLEST_SCALE)
     # x = 2 wherever the prediction is 2: any a and b with 2 a + b = 2 fit.

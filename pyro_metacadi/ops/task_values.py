@@ -1,0 +1,49 @@
+"""Values of a variable, task by task, in the units in which interventions are alike."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_metacadi.ops.generic_law import generic_log_prob
+from pyro_metacadi.ops.rows import TaskRows
+
+__all__ = ["TaskValues"]
+
+
+@dataclass(frozen=True, eq=False)
+class TaskValues:
+    """Values of the variables of each set, and the units in which the shared law holds.
+
+    Attributes:
+        x: Standardised.
+        rows: Which rows belong to which task.
+        weight: What a row of each task counts.
+        scale: One standard deviation of the variable, in the law's units.
+        offset: The variable's mean, in the law's units.
+        generic: `generic_log_prob` of the values.
+    """
+
+    x: Float[Tensor, "set row"]
+    rows: TaskRows
+    weight: Float[Tensor, " task"]
+    scale: Float[Tensor, " set"]
+    offset: Float[Tensor, " set"]
+    generic: Float[Tensor, "set task"]
+
+    @classmethod
+    def of(
+        cls,
+        x: Float[Tensor, "set row"],
+        rows: TaskRows,
+        *,
+        weight: Float[Tensor, " task"],
+        scale: Float[Tensor, " set"],
+        offset: Float[Tensor, " set"],
+    ) -> "TaskValues":
+        """Values with their generic density."""
+        return cls(x, rows, weight, scale, offset, generic_log_prob(x, rows, weight=weight))
+
+    def in_units(self, standardised: Float[Tensor, "set row"]) -> Float[Tensor, "set row"]:
+        """Standardised values in the law's units, float64."""
+        return standardised.double() * self.scale.unsqueeze(-1) + self.offset.unsqueeze(-1)
