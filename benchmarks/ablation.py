@@ -58,13 +58,38 @@ def without_depth(values: Any, kind: Any) -> Any:
     return np.log1p(values) if kind == "counts" else TRANSFORMED(values, kind)
 
 
+def without_shift(law: Callable[..., Any]) -> Callable[..., Any]:
+    """Laws to begin with whose tasks do not differ; they stay so."""
+    return lambda slope, intercept, scale, shift, **options: law(
+        slope, intercept, scale, 0.0, **options
+    )
+
+
+def prior_odds(scored: Any, families: Any) -> Any:
+    """Odds of the targets that ignore the task's other variables."""
+    return scored.prior_log_odds
+
+
 Patch = tuple[Any, str, Any]
 VARIANTS: dict[str, tuple[dict[str, Any], list[Patch]]] = {
     "default": ({}, []),
     "rows independent": ({}, [(evidence, "row_correlation", lambda *_: 0.0)]),
     "rows nearly independent at best": ({}, [(empirical_bayes, "SMALLEST_CORRELATION", 0.0)]),
+    "correlation not lowered for chance": ({}, [(empirical_bayes, "MEDIANS_ERROR", 0.0)]),
+    "hits alike in all tasks": (
+        {},
+        [(empirical_bayes, "_law", without_shift(empirical_bayes._law))],
+    ),
+    "number of targets not learned": (
+        {},
+        [
+            (evidence, "target_counts", lambda *_: None),
+            (evidence, "odds_beside_others", prior_odds),
+        ],
+    ),
+    "graphs scored without it": ({}, [(evidence, "odds_beside_others", prior_odds)]),
     "no shared law": ({}, [(evidence, "best_law", only_generic(empirical_bayes.best_law))]),
-    "target rate fixed at 1 / d": ({"target_prior": 0.05}, []),
+    "targets independent with rate 1 / d": ({"target_prior": 0.05}, []),
     "coarse mechanisms for targets": ({}, [(library, "FINE", 1.0)]),
     "one kernel": ({}, [(evidence, "best_kernel", lambda e, _: e.hyperparameters)]),
     "sparser graphs": ({"graph_prior": 0.03}, []),
@@ -164,6 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="worlds of each kind; default: 5")
     parser.add_argument("--worlds", default=",".join(WORLDS))
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="names, with commas between")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -172,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     jobs = [
         partial(run, world, variant, seed=seed)
         for world in arguments.worlds.split(",")
-        for variant in VARIANTS
+        for variant in arguments.variants.split(",")
         if "10x" in world or variant not in ONLY_COUNTS
         for seed in range(arguments.seeds)
     ]

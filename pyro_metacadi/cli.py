@@ -9,16 +9,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from pyro_metacadi import __version__
+from pyro_metacadi._input import read_tasks
 from pyro_metacadi._output import Output, read_record, write_posterior
 from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
 from pyro_metacadi._tune import TUNE, add_tune_options, check_table, tuned
-from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
-
-if TYPE_CHECKING:
-    from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
 
 __all__ = ["main"]
 
@@ -40,6 +38,8 @@ FIT = """\
 Learn one causal graph from all experiments of a file, not told which variables they hit, and save
 the model and, in edge_probs.csv, every edge's probability. --log-scale takes the natural log of
 every value first; `adapt` remembers it. --chains sets how many Markov chains sample graphs.
+How many variables an experiment hits is learned, and expected of new ones too; with --target-prior
+every variable is judged on its own instead, with that probability before its rows are seen.
 
 example:
   metacadi fit data.csv --task condition --out model"""
@@ -99,8 +99,8 @@ def _fit(args: argparse.Namespace) -> None:
     output.check()
     from pyro_metacadi import MetaCaDI
 
-    tasks = _read(args.data, task=args.task, log_scale=args.log_scale)
-    model = MetaCaDI().fit(
+    tasks = read_tasks(args.data, task=args.task, log_scale=args.log_scale)
+    model = MetaCaDI(target_prior=args.target_prior).fit(
         tasks,
         num_steps=args.steps,
         num_chains=args.chains,
@@ -129,7 +129,7 @@ def _adapt(args: argparse.Namespace) -> None:
     from pyro_metacadi import MetaCaDI
 
     log_scale = read_record(args.model).get("log_scale", False)
-    tasks = _read(args.data, task=args.task, log_scale=log_scale)
+    tasks = read_tasks(args.data, task=args.task, log_scale=log_scale)
     posterior = MetaCaDI.load(args.model, device=args.device).adapt(tasks, seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
@@ -142,26 +142,7 @@ def _adapt(args: argparse.Namespace) -> None:
 
 def _tune(args: argparse.Namespace) -> None:
     check_table(args)
-    print(tuned(_read(args.data, task=args.task), args))
-
-
-def _read(path: Path, *, task: str, log_scale: bool = False) -> "TaskDataset":
-    from pyro_metacadi import TaskDataset
-
-    tasks = TaskDataset.from_csv(path, task=task)
-    if not log_scale:
-        return tasks
-    import numpy as np
-
-    for name, rows in zip(tasks.tasks, tasks.arrays, strict=True):
-        for column in np.flatnonzero((rows <= 0).any(axis=0)):
-            raise DataError(
-                f"file '{path}': expected positive values for --log-scale, got "
-                f"{rows[:, column].min():g} at task {name!r}, column {tasks.variables[column]!r}. "
-                "Transform the values yourself and fit without --log-scale."
-            )
-    logs = [np.log(rows) for rows in tasks.arrays]
-    return TaskDataset.from_arrays(logs, variables=tasks.variables, tasks=tasks.tasks)
+    print(tuned(read_tasks(args.data, task=args.task), args))
 
 
 def _output(args: argparse.Namespace, *, inputs: tuple[Path, ...] = ()) -> Output:
@@ -197,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(fit)
     _add_fitting(fit)
     fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
+    fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
     adapt = commands.add_parser(
         "adapt", help="find what new experiments hit", description=ADAPT, **style

@@ -42,7 +42,8 @@ class MetaCaDI:
         graph_prior: A probability, or a matrix ``[parent, child]`` of probabilities, in which the
             evidence engine takes 0 and 1 for forbidden and required edges; svi: or a `GraphPrior`
             class built as ``cls(num_variables)``.
-        target_prior: Prior probability that a variable is a target; evidence: learned if None.
+        target_prior: Prior probability that a variable is a target, whatever others are; evidence:
+            None learns it, and how many targets a task has.
         noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``.
         predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``, such as the
             paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.

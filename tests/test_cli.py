@@ -168,6 +168,13 @@ def test_adapt_ranks_the_targets_of_each_new_task(fitted, tmp_path, capsys, monk
     assert len({len(line) for line in printed[:-1]}) == 1
 
 
+def test_a_target_prior_makes_targets_independent(fitted, tmp_path):
+    arguments = ("fit", fitted / "world" / "tasks.csv", *FIT, "--target-prior", "0.3", "--out")
+    assert run(*arguments, tmp_path / "model") == 0
+    hyperparameters = MetaCaDI.load(tmp_path / "model")._fit.scaling.evidence.hyperparameters
+    assert (hyperparameters.target_prior, hyperparameters.num_targets) == (0.3, None)
+
+
 def test_adapt_remembers_the_log_scale(fitted, tmp_path):
     arguments = ("--task", "task", "--device", "cpu", "--out")
     assert run("adapt", fitted / "logs", fitted / "positive.csv", *arguments, tmp_path / "a") == 0
@@ -273,6 +280,8 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("fit nowhere.csv --task task --out new", r"nowhere\.csv"),
         ("fit {data} --task condition --out new", r"'condition'"),
         ("fit {data} --task task --out new --log-scale", r"positive values .* at task 'task1'"),
+        ("fit {data} --task task --out new --target-prior 2", r"target_prior: .* got 2"),
+        ("fit {data} --task task --out new --target-prior x", r"--target-prior: invalid float"),
         ("fit {data} --task task --out {other}", r"got the file"),
         ("fit {data} --task task --out {data}", r"apart from the inputs"),
         ("fit {data} --task task --out {world} --overwrite", r"apart from the inputs"),

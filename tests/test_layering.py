@@ -27,7 +27,18 @@ ROOMS = [
     {"fitted"},
     {"estimator"},
     {"tuning"},
-    {"plots", "report", "testing", "demo", "cli", "_output", "_simulate", "_tune", "__main__"},
+    {
+        "plots",
+        "report",
+        "testing",
+        "demo",
+        "cli",
+        "_input",
+        "_output",
+        "_simulate",
+        "_tune",
+        "__main__",
+    },
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 NARROW = {

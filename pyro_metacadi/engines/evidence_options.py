@@ -28,7 +28,8 @@ class EvidenceOptions:
         graph_prior: Probability of an edge that the order allows, one number or a matrix
             ``[parent, child]`` in which 0 forbids and 1 requires an edge; None for one expected
             parent per variable. With a matrix, graphs have the odds of their edges.
-        target_prior: Probability of a task hitting a variable; None learns it.
+        target_prior: Probability of a task hitting a variable, whatever others it hits; None learns
+            it, and how many it hits.
         sampling: Representation of the data, chains and draws.
     """
 

@@ -1,0 +1,35 @@
+"""Tables of experiments, as the commands read them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyro_metacadi.errors import DataError
+
+if TYPE_CHECKING:
+    from pyro_metacadi.data.tasks import TaskDataset
+
+__all__ = ["read_tasks"]
+
+
+def read_tasks(path: Path, *, task: str, log_scale: bool = False) -> "TaskDataset":
+    """Tasks of a file, on request the natural logarithms of their values.
+
+    Raises:
+        DataError: The file is no such table, or a logarithm does not exist.
+    """
+    from pyro_metacadi import TaskDataset
+
+    tasks = TaskDataset.from_csv(path, task=task)
+    if not log_scale:
+        return tasks
+    import numpy as np
+
+    for name, rows in zip(tasks.tasks, tasks.arrays, strict=True):
+        for column in np.flatnonzero((rows <= 0).any(axis=0)):
+            raise DataError(
+                f"file '{path}': expected positive values for --log-scale, got "
+                f"{rows[:, column].min():g} at task {name!r}, column {tasks.variables[column]!r}. "
+                "Transform the values yourself and fit without --log-scale."
+            )
+    logs = [np.log(rows) for rows in tasks.arrays]
+    return TaskDataset.from_arrays(logs, variables=tasks.variables, tasks=tasks.tasks)
