@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_metacadi import __version__, cli, simulators
+from pyro_metacadi import MetaCaDI, __version__, cli, simulators
 from pyro_metacadi._tune import as_python
 from pyro_metacadi.errors import MetaCaDIWarning
 
