@@ -11,16 +11,13 @@ from torch import Tensor
 from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.law import InterventionLaw
-from pyro_metacadi.ops.target_counts import CountedTargets, binomial, log_ratio
 
 __all__ = [
     "best_kernel",
     "best_law",
     "informative",
     "initial_law",
-    "odds_beside_others",
     "row_correlation",
-    "target_counts",
     "target_rate",
 ]
 
@@ -39,9 +36,6 @@ ROUNDS, STEPS = 3, 8
 
 PRIOR_TASKS = 20.0
 """So many tasks with one target each are added to those that the rate is learned from."""
-
-COUNT_PRIOR_TASKS = 2.0
-"""So many tasks of independent targets are added to those that their number is learned from."""
 
 MOST_TASKS_PER_TARGET, LARGEST_RATE = 10, 0.3
 """At least one target in ten tasks, and interventions stay the exception."""
@@ -159,48 +153,6 @@ def target_rate(evidence: MechanismEvidence, families: Sequence[Family]) -> floa
     found = sum(float(m.target_probability.sum()) for _, m in evidence.mechanisms(families))
     rate = (found + PRIOR_TASKS) / ((shape[0] + PRIOR_TASKS) * shape[1])
     return min(max(rate, 1 / (MOST_TASKS_PER_TARGET * shape[1])), LARGEST_RATE)
-
-
-def target_counts(
-    evidence: MechanismEvidence, families: Sequence[Family], *, num_steps: int = 50
-) -> Float[Tensor, " count"]:
-    """How many variables a training task hits: probability of none, one, two, ...
-
-    By expectation-maximisation, from independent targets, which also are its prior.
-    """
-    ratio = _training_log_ratio(evidence, families)
-    rate = evidence.hyperparameters.target_prior
-    prior = probability = binomial(evidence.num_variables, rate).to(ratio.device)
-    for _ in range(num_steps):
-        total = CountedTargets(probability).count_posterior(ratio).sum(0)
-        total = total + COUNT_PRIOR_TASKS * prior
-        probability = total / total.sum()
-    return probability
-
-
-def odds_beside_others(
-    evidence: MechanismEvidence, families: Sequence[Family]
-) -> Float[Tensor, "task variable"]:
-    """Log odds of every training task hitting every variable, given the rows of the others.
-
-    Where one target is the rule, who is surely hit acquits the others before their rows are seen.
-    """
-    ratio = _training_log_ratio(evidence, families)
-    targets = CountedTargets(target_counts(evidence, families))
-    others = targets.posterior_log_odds(ratio) - ratio
-    return torch.where(evidence.prior_log_odds.isinf(), evidence.prior_log_odds, others)
-
-
-def _training_log_ratio(
-    evidence: MechanismEvidence, families: Sequence[Family]
-) -> Float[Tensor, "task variable"]:
-    """Log evidence for a hit over that against it; zero for variables without a family."""
-    prior = evidence.prior_log_odds
-    found = torch.sigmoid(prior)
-    for batch, mechanism in evidence.mechanisms(families):
-        at = [family.variable for family in batch]
-        found[:, at] = mechanism.target_probability.mT
-    return log_ratio(found, prior)
 
 
 def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hyperparameters:

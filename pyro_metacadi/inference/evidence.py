@@ -20,11 +20,10 @@ from pyro_metacadi.inference.empirical_bayes import (
     best_law,
     informative,
     initial_law,
-    odds_beside_others,
     row_correlation,
-    target_counts,
     target_rate,
 )
+from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.search import CERTAIN, GraphScore, adjacency_of, climb
 from pyro_metacadi.inference.training import stream_seed

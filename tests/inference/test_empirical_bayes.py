@@ -14,9 +14,7 @@ from pyro_metacadi.inference.empirical_bayes import (
     best_law,
     informative,
     initial_law,
-    odds_beside_others,
     row_correlation,
-    target_counts,
     target_rate,
 )
 from pyro_metacadi.inference.evidence import evidence_of, fit_evidence
@@ -130,45 +128,6 @@ def test_the_rate_of_targets_is_near_the_truth_under_the_law(world):
     hits, tasks, prior = 8, 16, 20  # twenty tasks with one target are added to them
     expected = (hits + prior) / (4 * (tasks + prior))
     assert target_rate(found, families) == pytest.approx(expected, rel=0.02)
-
-
-def learned(found, families, **changes):
-    """The evidence under the law with the highest evidence."""
-    law = best_law(found, families)
-    rate = target_rate(found, families)
-    hyperparameters = replace(found.hyperparameters, law=law, target_prior=rate, **changes)
-    return found.with_hyperparameters(hyperparameters)
-
-
-def test_the_number_of_targets_of_a_task_is_learned(world):
-    found, families, *_ = world
-    law = target_counts(learned(found, families), families)
-    # Half of the 16 tasks hit nothing, half one variable; two tasks of independent targets beside.
-    assert len(law) == 5
-    assert float(law.sum()) == pytest.approx(1)
-    np.testing.assert_allclose(law[:2], [0.5, 0.5], atol=0.1)
-    assert law[2:].sum() < 0.05
-
-
-def test_who_is_hit_acquits_the_others(world):
-    found, families, *_ = world
-    evidence = learned(found, families)
-    odds = odds_beside_others(evidence, families)
-    hit = np.zeros((16, 4), dtype=bool)
-    hit[np.arange(1, 16, 2), np.arange(8) % 4] = True
-    assert (odds[hit.any(1)][~torch.tensor(hit[hit.any(1)])] < evidence.prior_log_odds[0, 0]).all()
-    assert odds[torch.tensor(hit)].min() > odds[torch.tensor(~hit)].max() - 1
-
-
-def test_known_targets_stay_known_beside_others(world):
-    found, families, *_ = world
-    evidence = learned(found, families)
-    known = evidence.prior_log_odds.clone()
-    known[0, 0], known[1, 2] = torch.inf, -torch.inf
-    odds = odds_beside_others(evidence.with_prior(known), families)
-    assert odds.isinf().sum() == 2
-    assert (odds[0, 0], odds[1, 2]) == (torch.inf, -torch.inf)
-    assert odds[0, 1:].max() < evidence.prior_log_odds[0, 0]  # X1 is hit in the first task
 
 
 def test_alike_rows_are_noticed_and_chance_is_not():
