@@ -14,7 +14,6 @@ from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight
 from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows, equal_runs
-from pyro_metacadi.ops.target_counts import log_ratio
 from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
@@ -27,12 +26,12 @@ FINE, ROUGH = 8 / 3, 2.0
 
 
 class _Fitted(NamedTuple):
-    """A family's mechanism: weights N(mean, root root^T), noise, targets of the training tasks."""
+    """A family's mechanism: weights N(mean, root root^T), noise, evidence for training targets."""
 
     mean: Float[Tensor, " feature"]
     root: Float[Tensor, "feature feature"]
     noise_variance: Float[Tensor, ""]
-    target_probability: Float[Tensor, " task"]
+    log_ratio: Float[Tensor, " task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +127,8 @@ class MechanismLibrary:
         weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
         trained = torch.tensor(tasks.trained, device=rows.x.device)
         for batch in evidence.batches(families, num_rows=len(rows.x)):
-            known = torch.stack([fitted.target_probability for fitted in self._fit(batch)])
-            prior = evidence.prior_log_odds[:, [family.variable for family in batch]].mT
-            found = log_ratio(known, prior)[:, trained.clamp(min=0)]
+            known = torch.stack([fitted.log_ratio for fitted in self._fit(batch)])
+            found = known[:, trained.clamp(min=0)]
             if (trained < 0).any():
                 new = self._new_log_ratio(rows, batch, weight=weight)
                 found = torch.where(trained < 0, new, found)
@@ -196,7 +194,7 @@ class MechanismLibrary:
                 mechanism.mean,
                 root.to(self.evidence.rows.x.dtype),
                 mechanism.noise_variance,
-                mechanism.target_probability,
+                mechanism.log_ratio,
                 strict=True,
             )
             self._fitted.update(

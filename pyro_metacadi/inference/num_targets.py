@@ -7,12 +7,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.target_counts import CountedTargets, binomial, log_ratio
+from pyro_metacadi.ops.target_counts import CountedTargets, binomial
 
 __all__ = ["odds_beside_others", "target_counts"]
 
 COUNT_PRIOR_TASKS = 2.0
 """So many tasks of independent targets are added to those that their number is learned from."""
+
+CERTAIN = 30.0
+"""Nats that a known target counts for."""
+
+MOST = 15.0
+"""Nats that a task's other variables may say of one."""
 
 
 def target_counts(
@@ -52,7 +58,7 @@ def odds_beside_others(
     """
     ratio = _training_log_ratio(evidence, families)
     targets = CountedTargets(target_counts(evidence, families))
-    others = targets.posterior_log_odds(ratio) - ratio
+    others = (targets.posterior_log_odds(ratio) - ratio).clamp(-MOST, MOST)
     return torch.where(evidence.prior_log_odds.isinf(), evidence.prior_log_odds, others)
 
 
@@ -61,8 +67,7 @@ def _training_log_ratio(
 ) -> Float[Tensor, "task variable"]:
     """Log evidence for a hit over that against it; zero for variables without a family."""
     prior = evidence.prior_log_odds
-    found = torch.sigmoid(prior)
+    found = torch.zeros_like(prior)
     for batch, mechanism in evidence.mechanisms(families):
-        at = [family.variable for family in batch]
-        found[:, at] = mechanism.target_probability.mT
-    return log_ratio(found, prior)
+        found[:, [family.variable for family in batch]] = mechanism.log_ratio.mT
+    return torch.where(prior.isinf(), prior.sign() * CERTAIN, found)

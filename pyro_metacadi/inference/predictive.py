@@ -5,7 +5,9 @@ A row's density is that of the graphs drawn, of which each variable is hit or no
 .. math:: p(x | S) = \frac{1}{G} \sum_g \prod_i
           [\pi_i(S, g) p_{hit}(x_i | g, S) + (1 - \pi_i(S, g)) p_{free}(x_i | g)]
 
-with S the few rows seen. Unlike `Posterior.log_likelihood`, no row has a part in its own density.
+with S the few rows seen. Variables are taken as independent given S, and what a hit looks like is
+not learned from S but from the training tasks. Unlike `Posterior.log_likelihood`, no row has a
+part in its own density.
 """
 
 import math

@@ -45,8 +45,7 @@ class Hyperparameters:
         length_scale: Of the mechanisms' kernel, in standard deviations.
         amplitude: Prior variance of a mechanism's values, in squared standard deviations.
         correlation: Of two rows of one task, beyond what the graph explains.
-        target_prior: Probability that a task hits a variable, before seeing its rows. Graphs are
-            scored with it, whatever is known of the number of targets.
+        target_prior: Probability that a task hits a variable, before seeing any rows.
         law: What an intervention looks like.
         num_targets: Probability that a task hits no variable, one, two, ...; None if variables are
             hit independently, with probability `target_prior`.

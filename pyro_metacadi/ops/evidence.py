@@ -108,6 +108,8 @@ class Mechanism(NamedTuple):
         covariance: Of the weights.
         noise_variance: Of the residuals.
         target_probability: Of each task having hit the variable.
+        log_ratio: Log density of each task's values if it hit the variable, over that if not, which
+            `target_probability` follows from.
     """
 
     score: Float[Tensor, " set"]
@@ -115,6 +117,7 @@ class Mechanism(NamedTuple):
     covariance: Float[Tensor, "set feature feature"]
     noise_variance: Float[Tensor, " set"]
     target_probability: Float[Tensor, "set task"]
+    log_ratio: Float[Tensor, "set task"]
 
 
 def kish_weight(num_rows: Float[Tensor, " task"], correlation: float) -> Float[Tensor, " task"]:
@@ -187,7 +190,7 @@ def fit_mechanism(
     # From the prior and from too much noise: with too little, every task would at first look as if
     # it hit the variable, and no row would be left to learn the noise from.
     noise = torch.ones(len(design.x), dtype=torch.float64, device=design.x.device)
-    probability = torch.sigmoid(prior_log_odds)
+    probability, ratio = torch.sigmoid(prior_log_odds), torch.zeros_like(prior_log_odds)
     for iteration in range(num_iterations + 1):
         fit = regress(design, (1 - probability) * weight, noise_variance=noise)
         spread = design.spread(fit.covariance)
@@ -195,13 +198,14 @@ def fit_mechanism(
         if iteration:
             hit = hit_law(fit.prediction, noise, spread)
             free = weight * _log_density(error, noise, design.rows.num_rows)
-            probability = torch.sigmoid(prior_log_odds + hit - free)
+            ratio = hit - free
+            probability = torch.sigmoid(prior_log_odds + ratio)
         noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
     fit = regress(design, (1 - probability) * weight, noise_variance=noise)
     hit = hit_law(fit.prediction, noise, design.spread(fit.covariance))
     score = fit.log_evidence + (probability * hit).sum(-1)
     score = score - _divergence(probability, prior_log_odds)
-    return Mechanism(score, fit.mean, fit.covariance, noise, probability)
+    return Mechanism(score, fit.mean, fit.covariance, noise, probability, ratio)
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

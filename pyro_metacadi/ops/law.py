@@ -65,7 +65,8 @@ class InterventionLaw:
         """Log of weight times density of each task's values under each component.
 
         Of an uncertain prediction the expected log density is taken: if it were the density at its
-        mean, a law equal to the mechanism would fit better than the mechanism.
+        mean, a law equal to the mechanism would fit better than the mechanism. With a shift it is a
+        lower bound: what is uncertain alike in all of a task's rows is counted against each row.
 
         Args:
             values: The values.

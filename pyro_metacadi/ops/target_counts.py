@@ -8,7 +8,8 @@ Variables are then dependent: who is surely hit acquits the others where one tar
 posterior given each variable's evidence ratio :math:`w_i = p_{hit}(x_i) / p_{free}(x_i)` follows
 from sums over all subsets of a size, elementary symmetric polynomials of w, in O(d K).
 
-Ratios are taken as they are: with d K beyond several thousand nats in the largest, float64 ends.
+Of one variable's ratio, the others see no more nats than float64 has room for: 34 among twenty
+variables, 11 among a thousand.
 """
 
 import math
@@ -18,13 +19,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["MOST_TARGETS", "CountedTargets", "IndependentTargets", "binomial", "log_ratio"]
+__all__ = ["MOST_TARGETS", "CountedTargets", "IndependentTargets", "binomial"]
 
-MOST_TARGETS = 20
-"""More targets of one task are not considered: twenty times thirty nats still fit float64."""
+MOST_TARGETS = 50
+"""More targets of one task are not considered."""
 
-ROUNDING = 1e-12
-"""Probabilities nearer to 0 and 1 are not told from these: 28 nats."""
+RANGE = 690.0
+"""Nats that sums over subsets may have; float64 ends at 709."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,19 @@ class CountedTargets:
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "*batch variable"]:
         """Of every hit, given log p(x_i | hit) - log p(x_i | not hit)."""
-        ratio = log_ratio.double().exp()
+        ratio = self._ratio(log_ratio)
         before, found = self._nobody(ratio), []
         for after, w in zip(self._messages(ratio)[1:], ratio.unbind(-1), strict=True):
             hit = (before[..., :-1] * after[..., 1:]).sum(-1) * w
             found.append(hit.log() - (before * after).sum(-1).log())
             before = before + w.unsqueeze(-1) * _shifted(before)
-        return torch.stack(found, -1)
+        return torch.stack(found, -1) + (log_ratio.double() - ratio.log())
 
     def count_posterior(
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "*batch count"]:
         """Probability of every number of targets."""
-        ratio = log_ratio.double().exp()
+        ratio = self._ratio(log_ratio)
         subsets = self._nobody(ratio)
         for w in ratio.unbind(-1):
             subsets = subsets + w.unsqueeze(-1) * _shifted(subsets)
@@ -87,7 +88,7 @@ class CountedTargets:
         self, log_ratio: Float[Tensor, "*batch variable"], *, generator: torch.Generator
     ) -> Int[Tensor, "*batch variable"]:
         """Targets from the posterior: each variable given those before it."""
-        ratio = log_ratio.double().exp()
+        ratio = self._ratio(log_ratio)
         drawn: list[Tensor] = []
         count = torch.zeros(ratio.shape[:-1], dtype=torch.long, device=ratio.device)
         for after, w in zip(self._messages(ratio)[1:], ratio.unbind(-1), strict=True):
@@ -97,6 +98,14 @@ class CountedTargets:
             drawn.append(_bernoulli(hit / (hit + free), generator=generator))
             count = count + drawn[-1]
         return torch.stack(drawn, -1)
+
+    def _ratio(
+        self, log_ratio: Float[Tensor, "*batch variable"]
+    ) -> Float[Tensor, "*batch variable"]:
+        """Ratios as far as the other variables see them."""
+        d, most = log_ratio.shape[-1], max(1, len(self.count_probability) - 1)
+        limit = (RANGE - math.log(math.comb(d, min(most, d // 2)))) / most
+        return log_ratio.double().clamp(-RANGE, limit).exp()
 
     def _messages(
         self, ratio: Float[Tensor, "*batch variable"]
@@ -122,28 +131,20 @@ class CountedTargets:
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
         sizes = range(len(self.count_probability))
-        sets = torch.tensor([float(math.comb(num_variables, size)) for size in sizes])
-        weight = self.count_probability.double() / sets.to(self.count_probability).double()
-        return torch.where(weight.isfinite(), weight, torch.zeros_like(weight))
-
-
-def log_ratio(
-    probability: Float[Tensor, "*batch"], prior_log_odds: Float[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
-    """Log p(x | hit) - log p(x | not hit) that leads from these odds to this probability.
-
-    What is known for certain, of infinite odds, is taken for 28 nats.
-    """
-    log_odds = torch.logit(probability, eps=ROUNDING)
-    return log_odds - torch.where(prior_log_odds.isinf(), 0.0, prior_log_odds)
+        sets = torch.tensor(
+            [float(math.comb(num_variables, size)) for size in sizes],
+            dtype=torch.float64,
+            device=self.count_probability.device,
+        )
+        weight = self.count_probability.double() / sets
+        return torch.where(sets > 0, weight, 0.0)
 
 
 def binomial(num_variables: int, rate: float) -> Float[Tensor, " count"]:
     """Of how many variables are hit independently, cut off after `MOST_TARGETS`."""
     count = torch.arange(min(num_variables, MOST_TARGETS) + 1, dtype=torch.float64)
     law = torch.distributions.Binomial(num_variables, torch.tensor(rate, dtype=torch.float64))
-    probability = law.log_prob(count).exp()
-    return probability / probability.sum()
+    return torch.softmax(law.log_prob(count), 0)
 
 
 def _shifted(subsets: Float[Tensor, "*batch count"]) -> Float[Tensor, "*batch count"]:

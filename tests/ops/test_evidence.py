@@ -320,7 +320,8 @@ def test_the_order_of_tasks_does_not_matter():
         weight = kish_weight(one.rows.num_rows, 0.2)
         law = absolute_law(one, weight=weight)
         found.append(fit_mechanism(one, weight=weight, prior_log_odds=log_prior, hit_law=law))
-    expected = found[0]._replace(target_probability=found[0].target_probability[:, order])
+    by_task = ("target_probability", "log_ratio")
+    expected = found[0]._replace(**{name: getattr(found[0], name)[:, order] for name in by_task})
     torch.testing.assert_close(tuple(found[1]), tuple(expected))
 
 
