@@ -8,7 +8,7 @@ import torch
 
 from pyro_metacadi.inference.empirical_bayes import best_law, target_rate
 from pyro_metacadi.inference.num_targets import _unimodal, odds_beside_others, target_counts
-from pyro_metacadi.models.evidence import families_of
+from pyro_metacadi.models.evidence import Family, families_of
 from tests.inference.test_empirical_bayes import CHAIN, LAWS, chain_tasks, evidence
 
 
@@ -62,3 +62,24 @@ def test_known_targets_stay_known_beside_others(found):
     assert odds.isinf().sum() == 2
     assert (odds[0, 0], odds[1, 2]) == (torch.inf, -torch.inf)
     assert odds[0, 1:].max() < found.prior_log_odds[0, 0]  # X1 is hit in the first task
+
+
+@pytest.mark.parametrize("num_hit", [15, 25])
+def test_a_task_that_hits_nearly_everything_leaves_little_doubt(num_hit):
+    d, rng = 26, np.random.default_rng(0)
+    arrays = [rng.normal(size=(30, d)) for _ in range(12)]
+    for array in arrays[:2]:
+        array[:, :num_hit] += 8
+    known, families = evidence(arrays, target_prior=0.1), [Family(i, 0) for i in range(d)]
+    known = known.with_hyperparameters(
+        replace(known.hyperparameters, law=best_law(known, families))
+    )
+    beside = known.with_prior(odds_beside_others(known, families))
+    assert beside.prior_log_odds.abs().max() <= 15
+    for batch, mechanism in beside.mechanisms(families):
+        for family, probability in zip(batch, mechanism.target_probability, strict=True):
+            hit = family.variable < num_hit
+            assert (probability[:2] > 0.99).all() if hit else (probability[:2] < 0.5).all()
+    law = target_counts(beside, families)
+    assert law.isfinite().all()
+    assert float(law.sum()) == pytest.approx(1)
