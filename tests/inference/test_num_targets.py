@@ -67,7 +67,9 @@ def test_known_targets_stay_known_beside_others(found):
 @pytest.mark.parametrize("num_hit", [15, 25])
 def test_a_task_that_hits_nearly_everything_leaves_little_doubt(num_hit):
     d, rng = 26, np.random.default_rng(0)
-    arrays = [rng.normal(size=(30, d)) for _ in range(12)]
+    arrays = [rng.normal(size=(30, d)) for _ in range(32)]
+    for t, array in enumerate(arrays[6:]):
+        array[:, t] += 8
     for array in arrays[:2]:
         array[:, :num_hit] += 8
     known, families = evidence(arrays, target_prior=0.1), [Family(i, 0) for i in range(d)]
