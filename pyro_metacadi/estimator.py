@@ -208,7 +208,7 @@ class MetaCaDI:
         """
         fit = self._fitted()
         posterior = fit.posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
-        fit.warn_if_rows_are_few(tasks)
+        fit.warn_if_rows_are_few(posterior)
         return posterior
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -96,11 +96,11 @@ class Fitted:
                 stacklevel=3,
             )
 
-    def warn_if_rows_are_few(self, tasks: TaskDataset) -> None:
+    def warn_if_rows_are_few(self, posterior: Posterior) -> None:
         """Warn of tasks whose rows cannot tell a variable's parents apart (one call below)."""
         if not self.engine.fits_to_support:
             return
-        parents = self.training_posterior.edge_probs.sum("parent")
+        tasks, parents = posterior.tasks, posterior.edge_probs.sum("parent")
         most = parents.isel(child=int(parents.values.argmax()))
         few = [name for name, n in zip(tasks.tasks, tasks.num_rows, strict=True) if n < most]
         if few:

@@ -45,7 +45,7 @@ TO_SIGMA = 1.4826
 
 MEDIANS_ERROR = 2.93
 """Standard error of a variance of normal values, from a median of medians of absolute values, times
-the root of their number: 1.253 for the outer median, 2.333 for the square of the inner one."""
+the root of their number: about 1.253 for the outer median by 2.333 for the inner one's square."""
 
 Fits = list[tuple[list[Family], Design]]
 
