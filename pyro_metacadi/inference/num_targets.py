@@ -27,8 +27,9 @@ def target_counts(
     """How many variables a training task hits: probability of none, one, two, ...
 
     By expectation-maximisation, from independent targets, which also are its prior. Apart from
-    tasks without any, the law is lowered to one mode after each step: a task whose targets are misjudged seems to have many,
-    and a law in which six are common and five are not would make each of them surer.
+    tasks without any, the law is lowered to one mode after each step: a task whose targets are
+    misjudged seems to have many, and a law in which six are common and five are not would make each
+    of them surer.
     """
     ratio = _training_log_ratio(evidence, families)
     rate = evidence.hyperparameters.target_prior
