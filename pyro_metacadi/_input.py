@@ -1,5 +1,6 @@
 """Tables of experiments, as the commands read them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 __all__ = ["read_tasks"]
 
 
-def read_tasks(path: Path, *, task: str, log_scale: bool = False) -> "TaskDataset":
+def read_tasks(
+    path: Path, *, task: str, covariates: Sequence[str] = (), log_scale: bool = False
+) -> "TaskDataset":
     """Tasks of a file, on request the natural logarithms of their values.
 
     Raises:
@@ -19,7 +22,7 @@ def read_tasks(path: Path, *, task: str, log_scale: bool = False) -> "TaskDatase
     """
     from pyro_metacadi import TaskDataset
 
-    tasks = TaskDataset.from_csv(path, task=task)
+    tasks = TaskDataset.from_csv(path, task=task, covariates=covariates)
     if not log_scale:
         return tasks
     import numpy as np
@@ -32,4 +35,6 @@ def read_tasks(path: Path, *, task: str, log_scale: bool = False) -> "TaskDatase
                 "Transform the values yourself and fit without --log-scale."
             )
     logs = [np.log(rows) for rows in tasks.arrays]
-    return TaskDataset.from_arrays(logs, variables=tasks.variables, tasks=tasks.tasks)
+    return TaskDataset.from_arrays(
+        logs, variables=tasks.variables, tasks=tasks.tasks, covariates=tasks.covariates
+    )

@@ -40,9 +40,12 @@ the model and, in edge_probs.csv, every edge's probability. --log-scale takes th
 every value first; `adapt` remembers it. --chains sets how many Markov chains sample graphs.
 How many variables an experiment hits is learned, and expected of new ones too; with --target-prior
 every variable is judged on its own instead, with that probability before its rows are seen.
+--covariate names a column that is no variable but that every variable may depend on, such as cell
+type or batch: numbers are quantities, text names groups (write batch 1 as b1). Give it once for
+each. `adapt` remembers them and needs them too.
 
 example:
-  metacadi fit data.csv --task condition --out model"""
+  metacadi fit data.csv --task condition --covariate batch --out model"""
 
 ADAPT = """\
 Find what new experiments hit, from a few rows each, with a saved model. Prints the most suspicious
@@ -99,7 +102,9 @@ def _fit(args: argparse.Namespace) -> None:
     output.check()
     from pyro_metacadi import MetaCaDI
 
-    tasks = read_tasks(args.data, task=args.task, log_scale=args.log_scale)
+    tasks = read_tasks(
+        args.data, task=args.task, covariates=args.covariate, log_scale=args.log_scale
+    )
     model = MetaCaDI(target_prior=args.target_prior).fit(
         tasks,
         num_steps=args.steps,
@@ -129,8 +134,9 @@ def _adapt(args: argparse.Namespace) -> None:
     from pyro_metacadi import MetaCaDI
 
     log_scale = read_record(args.model).get("log_scale", False)
-    tasks = read_tasks(args.data, task=args.task, log_scale=log_scale)
-    posterior = MetaCaDI.load(args.model, device=args.device).adapt(tasks, seed=args.seed)
+    model = MetaCaDI.load(args.model, device=args.device)
+    tasks = read_tasks(args.data, task=args.task, covariates=model.covariates, log_scale=log_scale)
+    posterior = model.adapt(tasks, seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
         ranked.to_csv(folder / "target_probs.csv", index=False)
@@ -142,7 +148,8 @@ def _adapt(args: argparse.Namespace) -> None:
 
 def _tune(args: argparse.Namespace) -> None:
     check_table(args)
-    print(tuned(read_tasks(args.data, task=args.task), args))
+    tasks = read_tasks(args.data, task=args.task, covariates=args.covariate)
+    print(tuned(tasks, args))
 
 
 def _output(args: argparse.Namespace, *, inputs: tuple[Path, ...] = ()) -> Output:
@@ -194,6 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     for command, run in ((demo, _demo), *worlds, (fit, _fit), (adapt, _adapt)):
         _add_output(command, required=command is not adapt)
         command.set_defaults(run=run)
+    for command in (fit, tune):
+        command.add_argument(
+            "--covariate",
+            action="append",
+            default=[],
+            metavar="COLUMN",
+            help="no variable, but what all may depend on; may be given again",
+        )
     for command in (fit, adapt, tune):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
     return parser

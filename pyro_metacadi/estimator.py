@@ -108,7 +108,8 @@ class MetaCaDI:
         """Learn the shared graph, the mechanisms and the target predictor from `tasks`.
 
         Args:
-            tasks: Experiments; the targets of none are known, observational ones are welcome.
+            tasks: Experiments; the targets of none are known, observational ones are welcome. Every
+                mechanism may read their covariates (evidence only).
             num_steps: svi: gradient steps at most (see `Training`); evidence: graphs kept of each
                 chain. The defaults are those of `training` and `sampling`.
             num_chains: Independent restarts, whose posteriors are averaged with equal weight; by
@@ -123,7 +124,7 @@ class MetaCaDI:
             This model, fitted. If anything fails, an earlier fit is kept.
 
         Raises:
-            DataError: `tasks` are not a `TaskDataset`.
+            DataError: `tasks` are not a `TaskDataset`, or have covariates (svi).
             ConfigError: An argument is out of range, or CUDA is asked for where there is none.
             MetaCaDIError: The loss diverged.
 
@@ -161,6 +162,11 @@ class MetaCaDI:
         return self._fitted().tasks.variables
 
     @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names of the covariates that the fitted model reads beside the variables."""
+        return tuple(self._fitted().tasks.covariates)
+
+    @property
     def history(self) -> dict[str, np.ndarray]:
         """svi: ``loss``, the objective's terms, unweighted, and the latest ``held_out`` loss.
 
@@ -194,12 +200,14 @@ class MetaCaDI:
         Each task is judged on its own: twenty together give the same as one by one.
 
         Args:
-            tasks: New experiments of a few rows, over the same variables (in any order).
+            tasks: New experiments of a few rows, over the same variables (in any order) and with
+                the same covariates.
             num_graphs: Graphs per chain that probabilities average over; default 32.
             seed: Of these graphs.
 
         Raises:
-            DataError: `tasks` are not a `TaskDataset`, or a variable is missing or unknown.
+            DataError: `tasks` are not a `TaskDataset`, or a variable, a covariate or a group is
+                missing or unknown.
             ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
 
         Warns:

@@ -15,7 +15,7 @@ from pyro_metacadi import __version__
 from pyro_metacadi.checks import check_count, check_seed
 from pyro_metacadi.components import chosen_factories
 from pyro_metacadi.data.checks import within_reach
-from pyro_metacadi.data.names import check_names
+from pyro_metacadi.data.coding import CovariateCoding, from_codes
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES, Engine, Scaling
 from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
@@ -119,6 +119,7 @@ class Fitted:
             "pyro_metacadi": __version__,
             "variables": self.tasks.variables,
             "tasks": self.tasks.tasks,
+            "covariates": dict(CovariateCoding.of(self.tasks.covariates).groups),
             "num_chains": len(self.chains),
             "seed": self.seed,
             "converged": self.converged,
@@ -133,6 +134,9 @@ class Fitted:
             "data.num_rows": torch.tensor(self.tasks.num_rows),
             **{f"scaling.{name}": value for name, value in self.scaling.tensors().items()},
         }
+        if self.tasks.covariates:
+            coding = CovariateCoding.of(self.tasks.covariates)
+            tensors["data.covariates"] = torch.tensor(coding.codes(self.tasks.covariates))
         for index, (chain, record) in enumerate(zip(self.chains, self.history, strict=True)):
             for name, value in chain.tensors().items():
                 tensors[f"chain{index}.{name}"] = value
@@ -177,14 +181,8 @@ class Fitted:
         device: torch.device,
     ) -> "Fitted":
         _check_consistent(header, tensors)
-        num_chains = header["num_chains"]
-        variables = check_names(header["variables"], what="variables")
-        chains, scaling = engine.restore(
-            tensors, variables=variables, num_chains=num_chains, device=device
-        )
-        ends = tensors["data.num_rows"].cumsum(0)[:-1]
-        arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
-        tasks = TaskDataset.from_arrays(arrays, variables=variables, tasks=header["tasks"])
+        num_chains, tasks = header["num_chains"], _read_tasks(header, tensors)
+        chains, scaling = engine.restore(tensors, tasks=tasks, num_chains=num_chains, device=device)
         history = tuple(_read_history(tensors, index=index) for index in range(num_chains))
         _check_history(history)
         fit = cls(tasks, engine, scaling, chains, history, header["seed"], header.get("converged"))
@@ -200,6 +198,17 @@ def _engine_named(name: Any) -> type[Engine]:
             f"version of pyro_metacadi that saved it."
         )
     return ENGINES[name]
+
+
+def _read_tasks(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TaskDataset:
+    ends = tensors["data.num_rows"].cumsum(0)[:-1]
+    arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
+    covariates, groups = None, header.get("covariates")  # older models do not know any
+    if groups:
+        covariates = from_codes(tensors["data.covariates"].numpy(), groups)
+    return TaskDataset.from_arrays(
+        arrays, variables=header["variables"], tasks=header["tasks"], covariates=covariates
+    )
 
 
 def _check_consistent(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

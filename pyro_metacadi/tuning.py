@@ -231,16 +231,16 @@ def _folds(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list
         )
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(tasks))
-    rows = [generator.permutation(array) for array in tasks.arrays]
+    rows = [generator.permutation(numbers) for numbers in tasks.row_numbers]
     shown = [min(support_size, len(array) // 2) for array in rows]
     parts = []
     for out in np.array_split(order, min(folds, len(tasks))):
         scored = [at for at in sorted(out.tolist()) if shown[at]]
         if scored:
             left = tasks[np.setdiff1d(order, out).tolist()]
-            names = {"variables": tasks.variables, "tasks": [tasks.tasks[at] for at in scored]}
-            seen = TaskDataset.from_arrays([rows[at][: shown[at]] for at in scored], **names)
-            asked = TaskDataset.from_arrays([rows[at][shown[at] :] for at in scored], **names)
+            names = [tasks.tasks[at] for at in scored]
+            seen = tasks.at([rows[at][: shown[at]] for at in scored], tasks=names)
+            asked = tasks.at([rows[at][shown[at] :] for at in scored], tasks=names)
             parts.append(_Fold(left, seen, asked))
     return parts
 

@@ -177,7 +177,10 @@ BAD_MODELS = {
     ),
     "no variables": (without("variables"), r"a damaged one \('variables'\)"),
     "no components": (without("components"), r"a damaged one \('components'\)"),
-    "a variable too many": (edited_header(variables=["a", "b", "c", "d"]), r"scaling.mean: expect"),
+    "a variable too many": (
+        edited_header(variables=["a", "b", "c", "d"]),
+        r"expected 3 names, got 4",
+    ),
     "a variable twice": (edited_header(variables=["a", "a", "c"]), r"damaged one \(.*'a'"),
     "variables a number": (edited_header(variables=3), r"variables: expected .*, got 3"),
     "a task too few": (edited_header(tasks=["a", "b", "c"]), r"a damaged one \(tasks: expected 4"),

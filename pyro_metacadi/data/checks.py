@@ -11,6 +11,7 @@ from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, MetaCaDIWarning
+from pyro_metacadi.typing import Array
 
 __all__ = ["check_tasks", "warn_about", "within_reach"]
 
@@ -64,7 +65,8 @@ def warn_about(tasks: TaskDataset) -> None:
     """Warn once for each way in which these tasks cannot tell what is asked of them.
 
     These are a variable constant over all tasks, up to rounding (within one task it is an ordinary
-    knock-out), tasks of one row, a single task and a single variable.
+    knock-out), tasks of one row, a single task, a single variable, and a covariate that has one
+    value in each task and another in every other task.
 
     Args:
         tasks: The training tasks.
@@ -97,5 +99,17 @@ def warn_about(tasks: TaskDataset) -> None:
             f"variables: expected two or more, got one, {tasks.variables[0]!r}. A graph over one "
             f"variable has no edges: add variables."
         )
+    telling = [repr(name) for name, column in tasks.covariates.items() if _tells(column, tasks)]
+    if telling:
+        messages.append(
+            f"covariates: expected some that tasks share, got one that tells them apart, "
+            f"{listed(telling)}. What an intervention does is taken for its effect: leave it out."
+        )
     for message in messages:
         warnings.warn(message, MetaCaDIWarning, stacklevel=3)  # the line that called `fit`
+
+
+def _tells(column: Array, tasks: TaskDataset) -> bool:
+    """Whether a covariate has one value in each task, and another in every other."""
+    values = [set(part.tolist()) for part in np.split(column, np.cumsum(tasks.num_rows)[:-1])]
+    return len(tasks) > 1 and len(set.union(*values)) == len(tasks) == sum(map(len, values))

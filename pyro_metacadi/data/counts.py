@@ -40,7 +40,9 @@ def log_normalise(tasks: TaskDataset, *, total: float | int = 10_000) -> TaskDat
     # Divided first: a count times the total could overflow.
     values = np.log1p(tasks.values / np.where(depth > 0, depth, 1.0) * total)
     pieces: list[Any] = np.split(values, np.cumsum(tasks.num_rows)[:-1])
-    return TaskDataset.from_arrays(pieces, variables=tasks.variables, tasks=tasks.tasks)
+    return TaskDataset.from_arrays(
+        pieces, variables=tasks.variables, tasks=tasks.tasks, covariates=tasks.covariates
+    )
 
 
 def _check_counts(tasks: TaskDataset) -> None:

@@ -4,7 +4,7 @@ import csv
 import gzip
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,15 +27,17 @@ _NO_LABEL = [""]  # a condition may well be called "None" or "NA"
 _UNREADABLE = (OSError, ValueError, EOFError, csv.Error, zlib.error, NotImplementedError)
 
 
-def grouped_rows(df: Any, *, task: Any) -> tuple[list[Array], list[str], list[str]]:
+def grouped_rows(
+    df: Any, *, task: Any, covariates: Any = ()
+) -> tuple[list[Array], list[str], list[str], dict[str, Array]]:
     """Group the rows of a DataFrame by its column `task`.
 
     Returns:
         Arrays of shape [rows, variable], one for each task in order of first appearance; names of
-        the variables, which are the other columns; names of the tasks.
+        the variables, which are the columns left; names of the tasks; the covariates by name.
 
     Raises:
-        DataError: Not a DataFrame; a column twice; no task column; labels missing or unhashable.
+        DataError: Not a DataFrame; a column twice; no such columns; labels missing or unhashable.
     """
     if not isinstance(df, pd.DataFrame):
         raise DataError(
@@ -47,9 +49,20 @@ def grouped_rows(df: Any, *, task: Any) -> tuple[list[Array], list[str], list[st
     names = check_names(df.columns, what="columns")
     at = position_of(str(task), among=names, what="task column")
     codes, labels = _task_codes(df.iloc[:, at])
-    rows = _cells(df.drop(columns=df.columns[at]))[np.argsort(codes, kind="stable")]
+    beside = [
+        position_of(name, among=names, what="covariate")
+        for name in check_names(covariates, what="covariates")
+    ]
+    if at in beside:
+        raise DataError(
+            f"covariates: expected others than the task column, got {names[at]!r}. Leave it out."
+        )
+    order = np.argsort(codes, kind="stable")
+    rows = _cells(df.drop(columns=df.columns[[at, *beside]]))[order]
     arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
-    return arrays, [*names[:at], *names[at + 1 :]], labels
+    variables = [name for place, name in enumerate(names) if place not in (at, *beside)]
+    columns = {names[place]: df.iloc[:, place].to_numpy()[order] for place in beside}
+    return arrays, variables, labels, columns
 
 
 def _task_codes(column: pd.Series) -> tuple[Array, list[str]]:
@@ -85,18 +98,21 @@ def joined_frame(
     variables: Sequence[str],
     tasks: Sequence[str],
     column: str,
+    covariates: Mapping[str, Array],
 ) -> pd.DataFrame:
     """Return all rows as one DataFrame, whose first `column` holds each row's task.
 
     Raises:
-        DataError: A variable is called `column`.
+        DataError: A variable or covariate is called `column`.
     """
-    if column in variables:
+    if column in (*variables, *covariates):
         raise DataError(
             f"task column: expected a name that no variable has, got {column!r}. "
             f"Pass another name, such as task='condition'."
         )
     frame = pd.DataFrame(values.copy(), columns=list(variables))
+    for at, (name, known) in enumerate(covariates.items()):
+        frame.insert(at, name, known)
     frame.insert(0, column, np.repeat(np.array(tasks, dtype=object), num_rows))
     return frame
 

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError
@@ -36,17 +37,22 @@ class Representation:
     mechanism may read. (Dividing by the depth instead ties all variables together: a share grows
     where another falls.)
 
+    The dataset's own covariates are covariates as well: quantities standardised, groups as
+    indicators of 0 and 1, so that a mechanism in one group says much about it in another.
+
     Attributes:
         kind: See above.
         mean: Of each column after the transformation: variables, then covariates.
         scale: Population standard deviations; 1 for a constant column.
         variables: Names, in order.
+        coding: Of the dataset's own covariates, the last columns.
     """
 
     kind: Kind
     mean: Float[np.ndarray, " column"]
     scale: Float[np.ndarray, " column"]
     variables: tuple[str, ...]
+    coding: CovariateCoding
 
     @classmethod
     def fit(cls, tasks: TaskDataset, *, kind: str = "auto") -> "Representation":
@@ -60,11 +66,13 @@ class Representation:
             ConfigError: `kind` is unknown, or not for data of this sign.
         """
         chosen = _chosen(tasks.values) if kind == "auto" else _checked(kind, tasks.values)
-        columns = _transformed(tasks.values, chosen)
+        coding = CovariateCoding.of(tasks.covariates)
+        columns = np.hstack([_transformed(tasks.values, chosen), coding.columns(tasks)])
         mean, deviation = moments(columns)
         negligible = rounding(mean)
         scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
-        return cls(chosen, mean, scale, tasks.variables)
+        scale[len(scale) - len(coding.is_indicator) :][coding.is_indicator] = 1.0
+        return cls(chosen, mean, scale, tasks.variables, coding)
 
     @property
     def num_covariates(self) -> int:
@@ -76,10 +84,13 @@ class Representation:
 
         Values below what the transformation is for are raised to it: to 0, and for ``log`` to the
         smallest normal float. Those too large become infinite.
+
+        Raises:
+            DataError: A variable, covariate or group is missing or unknown.
         """
-        values = tasks.align(self.variables).values
+        values, beside = tasks.align(self.variables).values, self.coding.columns(tasks)
         with np.errstate(over="ignore"):
-            columns = _transformed(values, self.kind)
+            columns = np.hstack([_transformed(values, self.kind), beside])
             # Halved, because the difference of two floats may be larger than the largest float.
             standard = (columns / 2 - self.mean / 2) / self.scale * 2
         return np.split(standard, np.cumsum(tasks.num_rows)[:-1])

@@ -4,27 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.errors import ConfigError, DataError
-from pyro_metacadi.typing import Array
 
 __all__ = ["pieces", "random_rows"]
 
 
+RowNumbers = list[Int[np.ndarray, " kept"]]
+
+
 def pieces(
-    arrays: Sequence[Array], tasks: Sequence[str], *, size: int, seed: Any, drop_remainder: bool
-) -> tuple[list[Array], list[str]]:
-    """Cut arrays of shape [rows, variable] into pieces of `size` rows, and name them.
+    numbers: RowNumbers, tasks: Sequence[str], *, size: int, seed: Any, drop_remainder: bool
+) -> tuple[RowNumbers, list[str]]:
+    """Cut the rows of each task, given by number, into pieces of `size`, and name them.
 
     See `TaskDataset.split_rows`, of which these are the arguments and errors.
     """
     size = _positive_int(size, what="rows_per_task")
     if drop_remainder:
-        _expect_rows(size, arrays, tasks, "Select larger tasks, or pass drop_remainder=False.")
+        _expect_rows(size, numbers, tasks, "Select larger tasks, or pass drop_remainder=False.")
     generator = None if seed is None else _generator(seed)
     cut, names = [], []
-    for task, rows in zip(tasks, arrays, strict=True):
+    for task, rows in zip(tasks, numbers, strict=True):
         rows = rows if generator is None else generator.permutation(rows)
         end = len(rows) - len(rows) % size if drop_remainder else len(rows)
         starts = range(0, end, size)
@@ -33,21 +36,21 @@ def pieces(
     return cut, names
 
 
-def random_rows(arrays: Sequence[Array], tasks: Sequence[str], *, n: int, seed: Any) -> list[Array]:
-    """Keep `n` random rows of each array of shape [rows, variable], in their order.
+def random_rows(numbers: RowNumbers, tasks: Sequence[str], *, n: int, seed: Any) -> RowNumbers:
+    """Keep `n` random rows of each task, given by number, in their order.
 
     See `TaskDataset.take_rows`, of which these are the arguments and errors.
     """
     n = _positive_int(n, what="n")
-    _expect_rows(n, arrays, tasks, "Select larger tasks, or take fewer rows.")
+    _expect_rows(n, numbers, tasks, "Select larger tasks, or take fewer rows.")
     generator = _generator(seed)
-    return [rows[np.sort(generator.choice(len(rows), n, replace=False))] for rows in arrays]
+    return [rows[np.sort(generator.choice(len(rows), n, replace=False))] for rows in numbers]
 
 
-def _expect_rows(n: int, arrays: Sequence[Array], tasks: Sequence[str], fix: str) -> None:
+def _expect_rows(n: int, numbers: RowNumbers, tasks: Sequence[str], fix: str) -> None:
     short = [
         f"{len(rows)} at task {task!r}"
-        for task, rows in zip(tasks, arrays, strict=True)
+        for task, rows in zip(tasks, numbers, strict=True)
         if len(rows) < n
     ]
     if short:

@@ -2,13 +2,14 @@
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from pyro_metacadi.data.covariates import as_covariates, joined, taken
 from pyro_metacadi.data.names import check_names, listed, position_of, positions
 from pyro_metacadi.data.rows import pieces, random_rows
 from pyro_metacadi.data.validation import as_numbers, as_table, as_tasks, check_columns
@@ -32,15 +33,21 @@ class TaskDataset:
         num_rows: Rows of each task, shape [task].
         variables: Names of the columns.
         tasks: Names of the tasks.
+        covariates: What else was measured in every row and no mechanism can change, such as cell
+            type, batch or dose: name -> read-only array [rows], of float64 (a quantity) or of
+            strings (groups).
     """
 
     values: Float[np.ndarray, "rows variable"]
     num_rows: Int[np.ndarray, " task"]
     variables: tuple[str, ...]
     tasks: tuple[str, ...]
+    covariates: Mapping[str, Array] = field(default_factory=lambda: as_covariates(None))
 
     @classmethod
-    def from_arrays(cls, arrays: Any, *, variables: Any = None, tasks: Any = None) -> "TaskDataset":
+    def from_arrays(
+        cls, arrays: Any, *, variables: Any = None, tasks: Any = None, covariates: Any = None
+    ) -> "TaskDataset":
         """Build a dataset from one array for each task.
 
         Args:
@@ -48,10 +55,13 @@ class TaskDataset:
                 [task, rows, variable]. Copied to float64. Data frames bring their column names.
             variables: Names of the columns; by default X1, X2, ...
             tasks: Names of the tasks; by default task1, task2, ...
+            covariates: Name -> values of all rows, task after task: numbers are quantities, text
+                names groups.
 
         Raises:
             DataError: No tasks, rows or variables; not two-dimensional; unequal columns; values
-                that are not finite numbers; the wrong number of names, or one of them twice.
+                that are not finite numbers; the wrong number of names, or one of them twice;
+                covariates that are missing, or neither numbers nor text.
         """
         parts = as_tasks(arrays)
         task_names = check_names(tasks, what="tasks", count=len(parts), default="task")
@@ -64,32 +74,38 @@ class TaskDataset:
         values = np.concatenate(as_numbers(tables, tasks=task_names, variables=names))
         num_rows = np.array([len(table) for table in tables])
         values.flags.writeable = num_rows.flags.writeable = False
-        return cls(values, num_rows, names, task_names)
+        beside = as_covariates(covariates, num_rows=len(values), variables=names)
+        return cls(values, num_rows, names, task_names, beside)
 
     @classmethod
-    def from_dataframe(cls, df: Any, *, task: Any) -> "TaskDataset":
+    def from_dataframe(cls, df: Any, *, task: Any, covariates: Sequence[str] = ()) -> "TaskDataset":
         """Build a dataset from a pandas DataFrame that holds all tasks.
 
         Args:
-            df: One row for each sample; every column but `task` is a variable.
+            df: One row for each sample; every column but `task` and `covariates` is a variable.
             task: Name of the column that says which task a row is from. Tasks come in order of
                 first appearance; their rows need not be together. Labels become strings.
+            covariates: Columns that are no variables of the graph, but that every variable may
+                depend on.
 
         Raises:
-            DataError: As `from_arrays`; also a missing task column or label.
+            DataError: As `from_arrays`; also a missing column or label.
         """
         from pyro_metacadi.data.readers import grouped_rows
 
-        arrays, variables, labels = grouped_rows(df, task=task)
-        return cls.from_arrays(arrays, variables=variables, tasks=labels)
+        arrays, variables, labels, beside = grouped_rows(df, task=task, covariates=covariates)
+        return cls.from_arrays(arrays, variables=variables, tasks=labels, covariates=beside)
 
     @classmethod
-    def from_csv(cls, path: str | os.PathLike[str], *, task: str) -> "TaskDataset":
+    def from_csv(
+        cls, path: str | os.PathLike[str], *, task: str, covariates: Sequence[str] = ()
+    ) -> "TaskDataset":
         """Build a dataset from a .csv, .tsv (either may end in .gz) or .parquet file with a header.
 
         Args:
             path: The file; its extension says how it is delimited.
             task: Name of the column that says which task a row is from.
+            covariates: As in `from_dataframe`.
 
         Raises:
             DataError: As `from_dataframe`; also a file that cannot be read. Names the path.
@@ -98,7 +114,7 @@ class TaskDataset:
 
         frame = read_table(path, task=task)
         try:
-            return cls.from_dataframe(frame, task=task)
+            return cls.from_dataframe(frame, task=task, covariates=covariates)
         except DataError as error:
             raise DataError(f"file {os.fspath(path)!r}: {error}") from error
 
@@ -122,13 +138,27 @@ class TaskDataset:
         Raises:
             DataError: An unknown task, a mask of the wrong length, or nothing selected.
         """
-        chosen = positions(key, tasks=self.tasks)
-        ends = np.cumsum(self.num_rows)
+        chosen, rows = positions(key, tasks=self.tasks), self.row_numbers
+        return self.at([rows[task] for task in chosen], tasks=[self.tasks[at] for at in chosen])
+
+    def at(self, rows: Sequence[Int[np.ndarray, " kept"]], *, tasks: Any) -> "TaskDataset":
+        """Return tasks made of these rows.
+
+        Args:
+            rows: Of each new task, where its rows are in `values`.
+            tasks: Names of the new tasks.
+        """
         return TaskDataset.from_arrays(
-            [self.values[ends[at] - self.num_rows[at] : ends[at]] for at in chosen],
+            [self.values[kept] for kept in rows],
             variables=self.variables,
-            tasks=[self.tasks[at] for at in chosen],
+            tasks=tasks,
+            covariates=taken(self.covariates, np.concatenate(rows)),
         )
+
+    @property
+    def row_numbers(self) -> list[Int[np.ndarray, " row"]]:
+        """Of each task, where its rows are in `values`."""
+        return np.split(np.arange(len(self.values)), np.cumsum(self.num_rows)[:-1])
 
     def select(self, variables: Any) -> "TaskDataset":
         """Return the dataset with these variables only, in this order.
@@ -139,7 +169,9 @@ class TaskDataset:
         names = check_names(variables, what="variables")
         columns = [position_of(name, among=self.variables, what="variable") for name in names]
         parts = [rows[:, columns] for rows in self.arrays]
-        return TaskDataset.from_arrays(parts, variables=names, tasks=self.tasks)
+        return TaskDataset.from_arrays(
+            parts, variables=names, tasks=self.tasks, covariates=self.covariates
+        )
 
     def align(self, variables: Sequence[str]) -> "TaskDataset":
         """Return the dataset with exactly these variables, reordered by name where need be.
@@ -164,13 +196,14 @@ class TaskDataset:
         """Return the tasks of this dataset, then those of the `others`, over the same variables.
 
         Raises:
-            DataError: The variables differ (their order may), or two tasks have one name.
+            DataError: Variables or covariates differ (their order may), or two tasks have one name.
         """
         parts = [self, *(other.align(self.variables) for other in others)]
         return TaskDataset.from_arrays(
             [rows for part in parts for rows in part.arrays],
             variables=self.variables,
             tasks=[name for part in parts for name in part.tasks],
+            covariates=joined([part.covariates for part in parts]),
         )
 
     def split_rows(
@@ -188,10 +221,14 @@ class TaskDataset:
             ConfigError: `rows_per_task` is not positive, or `seed` is no seed.
             DataError: `drop_remainder` would leave nothing of a task.
         """
-        arrays, names = pieces(
-            self.arrays, self.tasks, size=rows_per_task, seed=seed, drop_remainder=drop_remainder
+        rows, names = pieces(
+            self.row_numbers,
+            self.tasks,
+            size=rows_per_task,
+            seed=seed,
+            drop_remainder=drop_remainder,
         )
-        return TaskDataset.from_arrays(arrays, variables=self.variables, tasks=names)
+        return self.at(rows, tasks=names)
 
     def take_rows(self, n: int, *, seed: Any) -> "TaskDataset":
         """Keep `n` random rows of every task, in their order.
@@ -204,19 +241,23 @@ class TaskDataset:
             ConfigError: `n` is not positive, or `seed` is no seed.
             DataError: A task has fewer than `n` rows.
         """
-        arrays = random_rows(self.arrays, self.tasks, n=n, seed=seed)
-        return TaskDataset.from_arrays(arrays, variables=self.variables, tasks=self.tasks)
+        return self.at(random_rows(self.row_numbers, self.tasks, n=n, seed=seed), tasks=self.tasks)
 
     def to_dataframe(self, task: str = "task") -> "pandas.DataFrame":
-        """Return all rows as a DataFrame, with the task names in column `task`.
+        """Return all rows as a DataFrame: task names in column `task`, covariates, variables.
 
         Raises:
-            DataError: A variable has the name `task`.
+            DataError: A variable or covariate has the name `task`.
         """
         from pyro_metacadi.data.readers import joined_frame
 
         return joined_frame(
-            self.values, self.num_rows, variables=self.variables, tasks=self.tasks, column=task
+            self.values,
+            self.num_rows,
+            variables=self.variables,
+            tasks=self.tasks,
+            column=task,
+            covariates=self.covariates,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -226,14 +267,17 @@ class TaskDataset:
             (self.tasks, self.variables) == (other.tasks, other.variables)
             and np.array_equal(self.num_rows, other.num_rows)
             and np.array_equal(self.values, other.values)
+            and list(self.covariates) == list(other.covariates)
+            and all(np.array_equal(a, other.covariates[n]) for n, a in self.covariates.items())
         )
 
     def __repr__(self) -> str:
         fewest, most = self.num_rows.min(), self.num_rows.max()
         rows = f"{most}" if fewest == most else f"{fewest}-{most}"
+        beside = f"; covariates: {listed(self.covariates)}" if self.covariates else ""
         return (
             f"TaskDataset({len(self)} tasks: {listed(self.tasks)}; {len(self.variables)} "
-            f"variables: {listed(self.variables)}; {rows} rows a task)"
+            f"variables: {listed(self.variables)}; {rows} rows a task{beside})"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
@@ -244,6 +288,9 @@ class TaskDataset:
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles are rebuilt, so that their arrays are read-only as well.
         build = functools.partial(
-            TaskDataset.from_arrays, variables=self.variables, tasks=self.tasks
+            TaskDataset.from_arrays,
+            variables=self.variables,
+            tasks=self.tasks,
+            covariates=dict(self.covariates),
         )
         return build, (self.arrays,)

@@ -135,16 +135,17 @@ class EvidenceEngine:
         self,
         tensors: Mapping[str, Tensor],
         *,
-        variables: tuple[str, ...],
+        tasks: TaskDataset,
         num_chains: int,
         device: torch.device,
     ) -> tuple[tuple[EvidenceChain, ...], EvidenceScaling]:
         """Chains of saved graphs over mechanisms that are fitted again when needed."""
-        scaling = EvidenceScaling.restore(tensors, variables=variables, device=device)
-        self._check_prior(len(variables))
+        scaling = EvidenceScaling.restore(tensors, tasks=tasks, device=device)
+        num_variables = len(tasks.variables)
+        self._check_prior(num_variables)
         library = MechanismLibrary(scaling.evidence)
         chains = tuple(
-            EvidenceChain(library, *_draws(tensors, f"chain{index}", num_variables=len(variables)))
+            EvidenceChain(library, *_draws(tensors, f"chain{index}", num_variables=num_variables))
             for index in range(num_chains)
         )
         return chains, scaling

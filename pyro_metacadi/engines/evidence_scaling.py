@@ -7,6 +7,7 @@ from statistics import mode
 import torch
 from torch import Tensor
 
+from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.inference.evidence import evidence_of
@@ -68,31 +69,31 @@ class EvidenceScaling:
 
     @classmethod
     def restore(
-        cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...], device: torch.device
+        cls, tensors: Mapping[str, Tensor], *, tasks: TaskDataset, device: torch.device
     ) -> "EvidenceScaling":
-        """The inverse of `tensors`, of names that start with ``scaling.``, with the data.
+        """The inverse of `tensors`, of names that start with ``scaling.``, and the training tasks.
 
         Raises:
             ModelFileError: A tensor is bad or does not fit the others.
             KeyError: A tensor is missing.
         """
-        _check(tensors, num_variables=len(variables))
+        coding = CovariateCoding.of(tasks.covariates)
+        _check(tensors, tasks=tasks, num_coded=len(coding.is_indicator))
         part = {name: tensors[f"scaling.{name}"] for name in TENSORS}
         representation = Representation(
             REPRESENTATIONS[int(part["kind"])],
             part["mean"].numpy(),
             part["scale"].numpy(),
-            variables,
+            tasks.variables,
+            coding,
         )
         law = InterventionLaw(*(part[f"law.{name}"].to(device) for name in LAW))
         num_targets = part["num_targets"].to(device) if part["num_targets"].numel() else None
         hyperparameters = Hyperparameters(
             **{name: float(part[name]) for name in NUMBERS}, law=law, num_targets=num_targets
         )
-        ends = tensors["data.num_rows"].cumsum(0)[:-1]
-        arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
         evidence = evidence_of(
-            TaskDataset.from_arrays(arrays, variables=variables),
+            tasks,
             representation,
             hyperparameters=hyperparameters,
             landmarks=part["landmarks"].to(device),
@@ -118,10 +119,11 @@ def check_tensor(
     return tensor
 
 
-def _check(tensors: Mapping[str, Tensor], *, num_variables: int) -> None:
+def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int) -> None:
+    num_variables = len(tasks.variables)
     kind = int(check_tensor(tensors, "scaling.kind", dtype=torch.int64, shape=()))
     refuse_unless(0 <= kind < len(REPRESENTATIONS), "scaling.kind", kind)
-    width = num_variables + (REPRESENTATIONS[kind] == "counts")
+    width = num_variables + (REPRESENTATIONS[kind] == "counts") + num_coded
     # What most parts of the law say, so that the one that differs is the one that is named.
     components = mode(tensors[f"scaling.law.{name}"].numel() - (name == "weight") for name in LAW)
     landmarks = tensors["scaling.landmarks"].shape[:1]
@@ -131,7 +133,7 @@ def _check(tensors: Mapping[str, Tensor], *, num_variables: int) -> None:
         "scale": (width,),
         "landmarks": (*landmarks, width),
         **dict.fromkeys(NUMBERS, ()),
-        "prior_log_odds": (len(tensors["data.num_rows"]), num_variables),
+        "prior_log_odds": (len(tasks), num_variables),
         "num_targets": (min(tensors["scaling.num_targets"].numel(), num_variables + 1),),
         **{f"law.{name}": (components + (name == "weight"),) for name in LAW},
     }

@@ -106,11 +106,13 @@ class Engine(Protocol):
         self,
         tensors: Mapping[str, Tensor],
         *,
-        variables: tuple[str, ...],
+        tasks: TaskDataset,
         num_chains: int,
         device: torch.device,
     ) -> tuple[tuple[Chain, ...], Scaling]:
         """Chains and scaling from their `tensors`, saved under ``chain{index}.`` and ``scaling.``.
+
+        The `tasks` are those that were trained on.
 
         Raises:
             ModelFileError: A tensor is bad or does not fit the others.

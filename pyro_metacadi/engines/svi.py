@@ -11,10 +11,11 @@ from torch import Tensor
 from pyro_metacadi.checks import NUM_SEEDS
 from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines.protocol import Outcome
-from pyro_metacadi.errors import ConfigError, MetaCaDIWarning
+from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.storage import fill_module, refuse_unless
 from pyro_metacadi.inference.training import Callback, Training, isolated, train
@@ -30,7 +31,16 @@ class StandardScaling:
     standardizer: Standardizer
 
     def transform(self, tasks: TaskDataset) -> list[Array]:
-        """Each task's rows, standardised."""
+        """Each task's rows, standardised.
+
+        Raises:
+            DataError: The tasks have covariates.
+        """
+        if tasks.covariates:
+            raise DataError(
+                f"covariates: expected none with engine='svi', whose mechanisms read variables "
+                f"only, got {listed(map(repr, tasks.covariates))}. Use engine='evidence'."
+            )
         return self.standardizer.transform(tasks)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -133,16 +143,16 @@ class SVIEngine:
         self,
         tensors: Mapping[str, Tensor],
         *,
-        variables: tuple[str, ...],
+        tasks: TaskDataset,
         num_chains: int,
         device: torch.device,
     ) -> tuple[tuple[SVIChain, ...], StandardScaling]:
         """Build chains and fill them."""
-        scaling = StandardScaling.restore(tensors, variables=variables)
+        scaling = StandardScaling.restore(tensors, variables=tasks.variables)
         chains = []
         for index in range(num_chains):
             with isolated(0):
-                chain = self.components.build(len(variables))
+                chain = self.components.build(len(tasks.variables))
             for part, module in chain._asdict().items():
                 fill_module(module, tensors, prefix=f"chain{index}.{part}.")
             chains.append(chain.to(device))
