@@ -157,7 +157,8 @@ def row_scores(
     )
     scaling: Any = fit.scaling
     units = getattr(scaling, "representation", None) or scaling.standardizer
-    total = density + log_derivative(units, aligned[1].values, training=fit.tasks.values)
+    atom = getattr(scaling, "has_atom", False)
+    total = density + log_derivative(units, aligned[1].values, training=fit.tasks.values, atom=atom)
     return np.split(total, np.cumsum(query.num_rows)[:-1])
 
 

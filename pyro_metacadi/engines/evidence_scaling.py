@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import mode
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.data.coding import CovariateCoding
@@ -13,6 +15,7 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.models.evidence import Hyperparameters, MechanismEvidence
+from pyro_metacadi.ops.hurdle import HurdleLaw
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.typing import Array
 
@@ -31,9 +34,12 @@ RANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "num_targets": lambda values: (
         (values >= 0).all() & ((values.numel() == 0) | ((values.sum() - 1).abs() < 1e-6))
     ),
+    "hurdle": lambda values: (
+        (values[4:] > 0).all() & ((values.numel() == 0) | ((values[5:].sum() - 1).abs() < 1e-6))
+    ),
 }
 TENSORS = (
-    *("kind", "mean", "scale", "landmarks", "num_targets", "prior_log_odds"),
+    *("kind", "mean", "scale", "landmarks", "num_targets", "prior_log_odds", "hurdle"),
     *NUMBERS,
     *(f"law.{name}" for name in LAW),
 )
@@ -45,6 +51,11 @@ class EvidenceScaling:
 
     representation: Representation
     evidence: MechanismEvidence
+
+    @property
+    def has_atom(self) -> bool:
+        """Whether values are judged by laws with an atom at zero."""
+        return self.evidence.hyperparameters.hurdle is not None
 
     def transform(self, tasks: TaskDataset) -> list[Array]:
         """Each task's rows in the units of the mechanisms, covariates last."""
@@ -62,9 +73,8 @@ class EvidenceScaling:
             "prior_log_odds": self.evidence.prior_log_odds.clone(),
             **{name: torch.tensor(getattr(hyper, name), dtype=torch.float64) for name in NUMBERS},
             **{f"law.{name}": getattr(hyper.law, name).clone() for name in LAW},
-            "num_targets": hyper.law.slope.new_empty(0)
-            if hyper.num_targets is None
-            else hyper.num_targets.clone(),
+            "num_targets": _or_empty(hyper.num_targets),
+            "hurdle": _or_empty(None if hyper.hurdle is None else hyper.hurdle.to_tensor()),
         }
 
     @classmethod
@@ -88,9 +98,14 @@ class EvidenceScaling:
             coding,
         )
         law = InterventionLaw(*(part[f"law.{name}"].to(device) for name in LAW))
-        num_targets = part["num_targets"].to(device) if part["num_targets"].numel() else None
+        hurdle = part["hurdle"].to(device)
+        num_targets = part["num_targets"].to(device)
+        numbers: dict[str, Any] = {name: float(part[name]) for name in NUMBERS}
         hyperparameters = Hyperparameters(
-            **{name: float(part[name]) for name in NUMBERS}, law=law, num_targets=num_targets
+            law=law,
+            num_targets=num_targets if num_targets.numel() else None,
+            hurdle=HurdleLaw.from_tensor(hurdle) if hurdle.numel() else None,
+            **numbers,
         )
         evidence = evidence_of(
             tasks,
@@ -119,6 +134,10 @@ def check_tensor(
     return tensor
 
 
+def _or_empty(values: Tensor | None) -> Float[Tensor, " value"]:
+    return torch.empty(0, dtype=torch.float64) if values is None else values.clone()
+
+
 def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int) -> None:
     num_variables = len(tasks.variables)
     kind = int(check_tensor(tensors, "scaling.kind", dtype=torch.int64, shape=()))
@@ -134,6 +153,7 @@ def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int)
         "landmarks": (*landmarks, width),
         **dict.fromkeys(NUMBERS, ()),
         "prior_log_odds": (len(tasks), num_variables),
+        "hurdle": (7 * bool(tensors["scaling.hurdle"].numel()),),
         "num_targets": (min(tensors["scaling.num_targets"].numel(), num_variables + 1),),
         **{f"law.{name}": (components + (name == "weight"),) for name in LAW},
     }

@@ -27,6 +27,7 @@ from pyro_metacadi.inference.num_targets import odds_beside_others, target_count
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.search import CERTAIN, GraphScore, adjacency_of, climb
 from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
 from pyro_metacadi.models.evidence import (
     Family,
     Hyperparameters,
@@ -183,11 +184,25 @@ def fit_evidence(
             on_draw=on_draw,
         )
         bar.update()
-    if target_prior is None:
-        num_targets = target_counts(evidence, informative(evidence, families))
-        hyperparameters = replace(evidence.hyperparameters, num_targets=num_targets)
-        evidence = evidence.with_hyperparameters(hyperparameters)
+    evidence = _ready_to_judge(evidence, families, target_prior=target_prior)
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
+
+
+def _ready_to_judge(
+    evidence: MechanismEvidence, families: Sequence[Family], *, target_prior: float | None
+) -> MechanismEvidence:
+    """The evidence with what only targets need: laws with an atom at zero, how many targets."""
+    families = informative(evidence, families)
+    if families and has_zeros(evidence):
+        evidence = _but(evidence, hurdle=learned_hurdle_law(evidence, families))
+    if target_prior is None:
+        evidence = _but(evidence, num_targets=target_counts(evidence, families))
+    return evidence
+
+
+def _but(evidence: MechanismEvidence, **changes: Any) -> MechanismEvidence:
+    """The same data under other hyper-parameters."""
+    return evidence.with_hyperparameters(replace(evidence.hyperparameters, **changes))
 
 
 def _learned(
@@ -201,14 +216,10 @@ def _learned(
     families = informative(evidence, families)
     if not families:
         return evidence
-
-    def update(**changes: Any) -> MechanismEvidence:
-        return evidence.with_hyperparameters(replace(evidence.hyperparameters, **changes))
-
-    evidence = update(correlation=row_correlation(evidence, families))
-    evidence = update(law=best_law(evidence, families))
+    evidence = _but(evidence, correlation=row_correlation(evidence, families))
+    evidence = _but(evidence, law=best_law(evidence, families))
     if target_prior is None:
-        evidence = update(target_prior=target_rate(evidence, families))
+        evidence = _but(evidence, target_prior=target_rate(evidence, families))
     if kernel:
         evidence = evidence.with_hyperparameters(best_kernel(evidence, families))
         if target_prior is None:

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_metacadi.inference.densities import Prediction, log_ratio, row_log_prob
+from pyro_metacadi.inference.zeros import joined_hurdles, judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight
-from pyro_metacadi.ops.predictive import predictive_log_prob
-from pyro_metacadi.ops.rows import TaskRows, equal_runs
-from pyro_metacadi.ops.task_values import TaskValues
+from pyro_metacadi.ops.evidence import kish_weight
+from pyro_metacadi.ops.hurdle import Hurdle
+from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
 
@@ -32,6 +33,7 @@ class _Fitted(NamedTuple):
     root: Float[Tensor, "feature feature"]
     noise_variance: Float[Tensor, ""]
     log_ratio: Float[Tensor, " task"]
+    hurdle: Hurdle | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +52,6 @@ class PreparedTasks:
     trained: tuple[int, ...]
     log_ratio: dict[Family, Float[Tensor, " task"]] = field(default_factory=dict)
     row_log_prob: dict[Family, Float[Tensor, "2 row"]] = field(default_factory=dict)
-
-
-class _Prediction(NamedTuple):
-    """Of some families for some rows: N(mean, scaled scaled^T) before noise.
-
-    `scaled` are the features times a root of the weights' covariance.
-    """
-
-    scaled: Float[Tensor, "set row feature"]
-    noise_variance: Float[Tensor, " set"]
-    mean: Float[Tensor, "set row"]
-    values: TaskValues
-
-    @property
-    def variance(self) -> Float[Tensor, "set row"]:
-        """Of each row's prediction, before noise."""
-        return self.scaled.double().square().sum(-1)
 
 
 class MechanismLibrary:
@@ -122,6 +107,18 @@ class MechanismLibrary:
             tasks.row_log_prob, families, lambda missing: self._find_densities(tasks, missing)
         )
 
+    def new_row_log_prob(
+        self, rows: Float[np.ndarray, "row column"], families: Sequence[Family]
+    ) -> Float[Tensor, "family 2 row"]:
+        """The same for rows that nobody has seen, each of a task of its own.
+
+        The generic law of a hit, which is that of a task's values together, would otherwise know
+        the row.
+        """
+        tasks = self.prepare(list(rows[:, None]))
+        self._find_densities(tasks, list(dict.fromkeys(families)), alone=True)
+        return torch.stack([tasks.row_log_prob[family] for family in families])
+
     def _find_ratios(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
         evidence, rows = self.evidence, tasks.rows
         weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
@@ -130,71 +127,46 @@ class MechanismLibrary:
             known = torch.stack([fitted.log_ratio for fitted in self._fit(batch)])
             found = known[:, trained.clamp(min=0)]
             if (trained < 0).any():
-                new = self._new_log_ratio(rows, batch, weight=weight)
+                made = self._predict(rows, batch, weight=weight)
+                new = log_ratio(made, evidence.hyperparameters)
                 found = torch.where(trained < 0, new, found)
             tasks.log_ratio.update(zip(batch, _tempered(found), strict=True))
 
-    def _new_log_ratio(
-        self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor
-    ) -> Float[Tensor, "set task"]:
-        """Log ratio of the densities of each new task's values, hit and not hit."""
-        made = self._predict(rows, batch, weight=weight)
-        law = self.evidence.hyperparameters.law
-        spread = rows.sum(made.variance)
-        hit = law.log_prob(made.values, made.mean, made.noise_variance, spread=spread)
-        residual = made.values.x - made.mean
-        runs = zip(
-            rows.runs(made.scaled, dim=1),
-            rows.runs(residual, dim=1),
-            equal_runs(rows.sizes),
-            strict=True,
-        )
-        correlation, free = self.evidence.hyperparameters.correlation, []
-        for scaled, error, (size, _) in runs:
-            count = torch.tensor([float(size)])
-            free.append(
-                predictive_log_prob(
-                    scaled,
-                    error,
-                    noise_variance=made.noise_variance,
-                    weight=float(kish_weight(count, correlation)),
-                )
-            )
-        return hit - torch.cat(free, -1)
-
-    def _find_densities(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
+    def _find_densities(
+        self, tasks: PreparedTasks, families: Sequence[Family], *, alone: bool = False
+    ) -> None:
         rows = tasks.rows
         weight = torch.ones_like(rows.num_rows)
         for batch in self.evidence.batches(families, num_rows=len(rows.x)):
             made = self._predict(rows, batch, weight=weight)
-            variance = made.noise_variance.unsqueeze(-1) + made.variance
-            error = (made.values.x - made.mean).double()
-            free = -0.5 * (LOG_2PI + variance.log() + error.square() / variance)
-            law = self.evidence.hyperparameters.law
-            hit = law.row_log_prob(made.values, made.mean, made.noise_variance)
-            tasks.row_log_prob.update(zip(batch, torch.stack([free, hit], 1), strict=True))
+            found = row_log_prob(made, self.evidence.hyperparameters, alone=alone)
+            tasks.row_log_prob.update(zip(batch, found, strict=True))
 
-    def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> _Prediction:
+    def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> Prediction:
         fitted = self._fit(batch)
         features = self._exact.features(rows, batch)
         mean = torch.stack([one.mean for one in fitted]).to(features.dtype)
         root = torch.stack([one.root for one in fitted]).to(features.dtype)
-        return _Prediction(
+        return Prediction(
             features @ root,
             torch.stack([one.noise_variance for one in fitted]),
             (features @ mean.unsqueeze(-1)).squeeze(-1),
             self.evidence.values(rows, batch, weight=weight),
+            joined_hurdles([one.hurdle for one in fitted]),
         )
 
     def _fit(self, families: Sequence[Family]) -> list[_Fitted]:
         missing = [family for family in families if family not in self._fitted]
-        for batch, mechanism in self.evidence.mechanisms(missing):
+        for batch, design in self.evidence.designs(missing):
+            mechanism = self.evidence.fitted(batch, design)
+            hurdles, ratio = judged(self.evidence, batch, design, mechanism)
             root = torch.linalg.cholesky_ex(mechanism.covariance).L
             parts = zip(
                 mechanism.mean,
                 root.to(self.evidence.rows.x.dtype),
                 mechanism.noise_variance,
-                mechanism.log_ratio,
+                ratio,
+                hurdles,
                 strict=True,
             )
             self._fitted.update(

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_metacadi.inference.zeros import judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.target_counts import CountedTargets, binomial
 
@@ -69,6 +70,7 @@ def _training_log_ratio(
     """Log evidence for a hit over that against it; zero for variables without a family."""
     prior = evidence.prior_log_odds
     found = torch.zeros_like(prior)
-    for batch, mechanism in evidence.mechanisms(families):
-        found[:, [family.variable for family in batch]] = mechanism.log_ratio.mT
+    for batch, design in evidence.designs(families):
+        _, ratio = judged(evidence, batch, design, evidence.fitted(batch, design))
+        found[:, [family.variable for family in batch]] = ratio.mT
     return torch.where(prior.isinf(), prior.sign() * CERTAIN, found)

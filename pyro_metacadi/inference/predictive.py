@@ -26,9 +26,7 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.draws import GraphDraws, SVIChain
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
-from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.ops.relax import adjacency_from_order
-from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["log_derivative", "row_log_density"]
 
@@ -72,6 +70,7 @@ def log_derivative(
     values: Float[np.ndarray, "row variable"],
     *,
     training: Float[np.ndarray, "_ variable"],
+    atom: bool = False,
 ) -> Float[np.ndarray, " row"]:
     """Log determinant of the map from the user's units to the chains': added to a log density.
 
@@ -80,6 +79,7 @@ def log_derivative(
         values: Rows in the user's units.
         training: Rows it was fitted to. Roots and logarithms of zero have no derivative: such a
             value counts as the smallest positive one of its variable here.
+        atom: Whether the law of values has an atom at zero, which has no derivative.
     """
     if isinstance(units, Standardizer):
         return np.full(len(values), -np.log(units.scale).sum())
@@ -91,7 +91,8 @@ def log_derivative(
         "log": -np.log(raised),
         "counts": -np.log1p(np.maximum(values, 0)),
     }[units.kind]
-    return (steepness - np.log(units.scale[: values.shape[1]])).sum(axis=1)
+    steepness = steepness - np.log(units.scale[: values.shape[1]])
+    return np.where(atom & (values <= 0), 0.0, steepness).sum(axis=1)
 
 
 @singledispatch
@@ -131,41 +132,14 @@ def _(
     seen = chain.prepare(support)
     log_odds = chain.target_log_odds(seen, graphs).mT
     counts = torch.tensor([len(rows) for rows in query], device=chain.device)
-    free, hit = _family_log_density(chain, graphs.families, np.concatenate(query))
+    density = chain.library.new_row_log_prob(np.concatenate(query), graphs.families)
+    free, hit = density.unbind(1)
     return torch.stack(
         [
             _mixed(odds.repeat_interleave(counts, -1), hit=hit[at], free=free[at]).sum(0)
             for odds, at in zip(log_odds, graphs.index.to(hit.device), strict=True)
         ]
     )
-
-
-def _family_log_density(
-    chain: EvidenceChain, families: Sequence[Family], query: Float[np.ndarray, "row column"]
-) -> tuple[Float[Tensor, "family row"], Float[Tensor, "family row"]]:
-    """Log density of each family's variable in each row, if not hit and if hit.
-
-    Each row is taken for a task of its own: the generic law of a hit, which is that of a task's
-    values together, would otherwise know the row.
-    """
-    evidence = chain.library.evidence
-    own = evidence.rows
-    rows = TaskRows.from_arrays(
-        list(query[:, None]), num_covariates=own.covariates.shape[1], device=own.x.device
-    )
-    found: dict[Family, tuple[Tensor, Tensor]] = {}
-    for batch, mechanism in evidence.mechanisms(families):
-        features = evidence.features(rows, batch).double()
-        mean = (features @ mechanism.mean.unsqueeze(-1)).squeeze(-1)
-        uncertain = ((features @ mechanism.covariance) * features).sum(-1).clamp(min=0)
-        deviation = (mechanism.noise_variance.unsqueeze(-1) + uncertain).sqrt()
-        values = evidence.values(rows, batch, weight=torch.ones_like(rows.num_rows))
-        free = torch.distributions.Normal(mean, deviation).log_prob(values.x.double())
-        law = evidence.hyperparameters.law
-        hit = law.log_prob(values, mean, mechanism.noise_variance)
-        found.update(zip(batch, zip(free, hit, strict=True), strict=True))
-    both = [found[family] for family in families]
-    return torch.stack([free for free, _ in both]), torch.stack([hit for _, hit in both])
 
 
 def _mixed(log_odds: Tensor, *, hit: Tensor, free: Tensor) -> Tensor:

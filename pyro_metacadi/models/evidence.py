@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
+from pyro_metacadi.ops.hurdle import HurdleLaw
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
 from pyro_metacadi.ops.relax import adjacency_from_order
@@ -49,6 +50,8 @@ class Hyperparameters:
         law: What an intervention looks like.
         num_targets: Probability that a task hits no variable, one, two, ...; None if variables are
             hit independently, with probability `target_prior`.
+        hurdle: What an intervention looks like where zeros are everywhere; None where they are not.
+            It judges who was hit; graphs are scored without.
     """
 
     length_scale: float
@@ -57,6 +60,7 @@ class Hyperparameters:
     target_prior: float
     law: InterventionLaw
     num_targets: Float[Tensor, " count"] | None = None
+    hurdle: HurdleLaw | None = None
 
     @property
     def targets(self) -> CountedTargets | IndependentTargets:

@@ -4,9 +4,10 @@ mean ~ N(0, 4 v), v ~ InverseGamma(1, 1/2), in standard deviations of the variab
 """
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.ops.evidence import LOG_2PI
@@ -18,7 +19,11 @@ SHAPE, RATE, MEAN_SCALE = 1.0, 0.5, 4.0
 
 
 def generic_log_prob(
-    x: Float[Tensor, "set row"], rows: TaskRows, *, weight: Float[Tensor, " task"]
+    x: Float[Tensor, "set row"],
+    rows: TaskRows,
+    *,
+    weight: Float[Tensor, " task"],
+    included: Bool[Tensor, "set row"] | None = None,
 ) -> Float[Tensor, "set task"]:
     """Log marginal density of each task's values under a mean and variance of its own.
 
@@ -26,34 +31,60 @@ def generic_log_prob(
         x: Standardised values.
         rows: Which rows belong to which task.
         weight: What a row of each task counts.
+        included: Which values count at all; by default all.
     """
-    count = rows.num_rows * weight
-    mean = rows.sum(x.double()) / rows.num_rows
-    within = (rows.sum(x.double().square()) / rows.num_rows - mean.square()).clamp(min=0)
-    shrunk = 1 + count * MEAN_SCALE
-    rate = RATE + 0.5 * count * (within + mean.square() / shrunk)
-    shape = SHAPE + 0.5 * count
+    seen = _Seen.of(x, rows, included=included, weight=weight)
     return (
-        torch.lgamma(shape)
+        torch.lgamma(seen.shape)
         - math.lgamma(SHAPE)
         + SHAPE * math.log(RATE)
-        - shape * rate.log()
-        - 0.5 * shrunk.log()
-        - 0.5 * count * LOG_2PI
+        - seen.shape * seen.rate.log()
+        - 0.5 * seen.shrunk.log()
+        - 0.5 * seen.num_rows * LOG_2PI
     )
 
 
-def generic_row_log_prob(x: Float[Tensor, "set row"], rows: TaskRows) -> Float[Tensor, "set row"]:
+def generic_row_log_prob(
+    x: Float[Tensor, "set row"],
+    rows: TaskRows,
+    *,
+    included: Bool[Tensor, "set row"] | None = None,
+) -> Float[Tensor, "set row"]:
     """Log density of one more row at each row's place, given its task, under the generic law."""
-    count = rows.num_rows
-    mean = rows.sum(x.double()) / count
-    within = (rows.sum(x.double().square()) / count - mean.square()).clamp(min=0)
-    shrunk = 1 + count * MEAN_SCALE
-    rate = RATE + 0.5 * count * (within + mean.square() / shrunk)
-    shape = SHAPE + 0.5 * count
-    center = count * MEAN_SCALE * mean / shrunk
-    spread = (rate / shape * (1 + MEAN_SCALE / shrunk)).sqrt()
+    seen = _Seen.of(x, rows, included=included, weight=torch.ones_like(rows.num_rows))
+    center = seen.num_rows * MEAN_SCALE * seen.mean / seen.shrunk
+    spread = (seen.rate / seen.shape * (1 + MEAN_SCALE / seen.shrunk)).sqrt()
     law = torch.distributions.StudentT(
-        rows.spread((2 * shape).expand_as(center)), rows.spread(center), rows.spread(spread)
+        rows.spread((2 * seen.shape).expand_as(center)), rows.spread(center), rows.spread(spread)
     )
     return law.log_prob(x.double())
+
+
+class _Seen(NamedTuple):
+    """Of each task: how many values, their mean, and the posterior of the generic law."""
+
+    num_rows: Float[Tensor, "#set task"]
+    mean: Float[Tensor, "set task"]
+    shrunk: Float[Tensor, "#set task"]
+    shape: Float[Tensor, "#set task"]
+    rate: Float[Tensor, "set task"]
+
+    @classmethod
+    def of(
+        cls,
+        x: Float[Tensor, "set row"],
+        rows: TaskRows,
+        *,
+        included: Bool[Tensor, "set row"] | None,
+        weight: Float[Tensor, " task"],
+    ) -> "_Seen":
+        x, total = x.double(), rows.num_rows
+        if included is not None:
+            x, total = x * included, rows.sum(included.double())
+        some = total.clamp(min=1)
+        mean = rows.sum(x) / some
+        within = (rows.sum(x.square()) / some - mean.square()).clamp(min=0)
+        count = total * weight
+        shrunk = 1 + count * MEAN_SCALE
+        rate = RATE + 0.5 * count * (within + mean.square() / shrunk)
+        return cls(count, mean, shrunk, SHAPE + 0.5 * count, rate)

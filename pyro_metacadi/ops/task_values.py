@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.ops.generic_law import generic_log_prob
 from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["TaskValues"]
+
+ZERO = 1e-4
+"""Standard deviations up to which a value is zero: rows are float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,16 @@ class TaskValues:
     ) -> "TaskValues":
         """Values with their generic density."""
         return cls(x, rows, weight, scale, offset, generic_log_prob(x, rows, weight=weight))
+
+    @property
+    def present(self) -> Bool[Tensor, "set row"]:
+        """Which values are above zero, where none is below, up to rounding."""
+        return self.in_units(self.x) > self.zero
+
+    @property
+    def zero(self) -> Float[Tensor, "set 1"]:
+        """Up to here a value is zero, in the law's units."""
+        return ZERO * self.scale.unsqueeze(-1)
 
     def in_units(self, standardised: Float[Tensor, "set row"]) -> Float[Tensor, "set row"]:
         """Standardised values in the law's units, float64."""

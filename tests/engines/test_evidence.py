@@ -300,8 +300,9 @@ def test_parts_that_it_does_not_have_are_refused_when_loading(folder):
 
 
 def saved():
-    """Tensors of a saved model, by name."""
-    return evidence_fit()._fit._tensors()
+    """Tensors of a saved model, by name, as if there had been zeros."""
+    law = torch.tensor([-4.0, 1.0, 0.0, 0.5, 1.0, 0.9, 0.1], dtype=torch.float64)
+    return {**evidence_fit()._fit._tensors(), "scaling.hurdle": law}
 
 
 def damages(name, tensor):
@@ -334,6 +335,7 @@ def damages(name, tensor):
         "scaling.law.shift": [-1.0],
         "scaling.law.weight": [-1.0, 0.0, 1.0],
         "scaling.num_targets": [-1.0, 0.0, 1.0],
+        "scaling.hurdle": [-1.0, 0.0, 1.0],
         "chain0.adjacency": [2, -1, 1],  # all ones are cycles
     }
     for value in bad.get(name, []):
@@ -345,7 +347,8 @@ CASES = [
     for name, tensor in saved().items()
     if name.startswith(("scaling.", "chain0.")) and "history" not in name
     for label, _ in damages(name, tensor)
-    if (name, label) != ("scaling.num_targets", "empty")  # means that targets are independent
+    # Empty means that targets are independent, or that there are no zeros.
+    if (name, label) not in (("scaling.num_targets", "empty"), ("scaling.hurdle", "empty"))
 ]
 
 

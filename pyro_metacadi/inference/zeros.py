@@ -1,0 +1,89 @@
+"""Data in which zeros are everywhere: laws of hits and of other values, with an atom at zero."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law
+
+__all__ = ["has_zeros", "joined_hurdles", "judged", "learned_hurdle_law"]
+
+ROUNDS = 6
+"""Of expectation-maximisation: the laws of hits and of other values by turns with the targets."""
+
+SETTLING = 3
+"""Rounds for one family under a known law of hits."""
+
+
+def has_zeros(evidence: MechanismEvidence) -> bool:
+    """Whether zero is the least value, and most variables have it in most tasks.
+
+    Where zeros are what hits look like, they are in few tasks.
+    """
+    rows, d = evidence.rows, evidence.num_variables
+    every = [Family(variable, 0) for variable in range(d)]
+    values = evidence.values(rows, every, weight=evidence.weight)
+    if (values.in_units(values.x) < -values.zero).any():
+        return False
+    has_zero = rows.sum((~values.present).double()) > 0
+    return float(has_zero.double().mean()) > 0.5
+
+
+def learned_hurdle_law(evidence: MechanismEvidence, families: Sequence[Family]) -> HurdleLaw:
+    """What hits look like; learned by turns with the laws of other values and the targets."""
+    designs = evidence.designs(families)
+    fits = [(batch, design, evidence.fitted(batch, design)) for batch, design in designs]
+    order = [family for batch, _, _ in fits for family in batch]
+    values = evidence.values(evidence.rows, order, weight=evidence.weight)
+    prediction = torch.cat([_prediction(design, mechanism) for _, design, mechanism in fits])
+    hit = torch.cat([mechanism.target_probability for _, _, mechanism in fits])
+    prior = _prior(evidence, order)
+    law = initial_hurdle_law(device=hit.device)
+    share = torch.stack([hit, torch.zeros_like(hit)])
+    for _ in range(ROUNDS):
+        hurdle = fit_hurdle(values, prediction, free=1 - hit)
+        law = law.updated(values, hurdle, prediction, share=share[0]).with_shares(share)
+        hit = torch.sigmoid(prior + law.log_ratio(values, hurdle, prediction))
+        share = hit * torch.softmax(law.component_log_prob(values, hurdle, prediction), 0)
+    return law
+
+
+def judged(
+    evidence: MechanismEvidence, families: Sequence[Family], design: Design, mechanism: Mechanism
+) -> tuple[Sequence[Hurdle | None], Float[Tensor, "set task"]]:
+    """Laws of the families' values, and log evidence that each training task hit them.
+
+    Where zeros are everywhere, under the law of hits in `Hyperparameters.hurdle`; elsewhere values
+    have no such laws, and the evidence is the mechanism's.
+    """
+    law = evidence.hyperparameters.hurdle
+    if law is None:
+        return [None] * len(families), mechanism.log_ratio
+    values = evidence.values(evidence.rows, families, weight=evidence.weight)
+    prediction, prior = _prediction(design, mechanism), _prior(evidence, families)
+    hit = mechanism.target_probability
+    for _ in range(SETTLING):
+        hurdle = fit_hurdle(values, prediction, free=1 - hit)
+        ratio = law.log_ratio(values, hurdle, prediction)
+        hit = torch.sigmoid(prior + ratio)
+    return [Hurdle(*parts) for parts in zip(*hurdle, strict=True)], ratio
+
+
+def joined_hurdles(hurdles: Sequence[Hurdle | None]) -> Hurdle | None:
+    """The laws of several families as one, if they have any."""
+    known = [hurdle for hurdle in hurdles if hurdle is not None]
+    if not known:
+        return None
+    return Hurdle(*(torch.stack(parts) for parts in zip(*known, strict=True)))
+
+
+def _prediction(design: Design, mechanism: Mechanism) -> Float[Tensor, "set row"]:
+    return design.predict(mechanism.mean).double()
+
+
+def _prior(evidence: MechanismEvidence, families: Sequence[Family]) -> Float[Tensor, "set task"]:
+    return evidence.prior_log_odds[:, [family.variable for family in families]].mT

@@ -1,0 +1,131 @@
+"""Data full of zeros: when laws with an atom are used, and what they are worth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
+from pyro_metacadi.data.representation import Representation
+from pyro_metacadi.inference.evidence import evidence_of
+from pyro_metacadi.inference.library import MechanismLibrary
+from pyro_metacadi.inference.zeros import has_zeros
+from pyro_metacadi.tuning import row_scores
+from tests.helpers import evidence_estimator
+
+CELLS = {"num_variables": 8, "num_tasks": 16, "num_samples": 60, "technical": "10x_chromium"}
+
+
+def evidence_for(arrays, kind="auto"):
+    tasks = TaskDataset.from_arrays(arrays)
+    return evidence_of(tasks, Representation.fit(tasks, kind=kind))
+
+
+def positive(*shape, seed=0):
+    return np.random.default_rng(seed).uniform(1, 9, shape)
+
+
+def emptied(rows, share, *, seed=0):
+    return rows * (np.random.default_rng(seed).random(rows.shape) >= share)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ([emptied(positive(30, 3), 0.4), emptied(positive(20, 3), 0.4, seed=1)], True),
+        ([np.floor(emptied(positive(30, 3), 0.4) * 50)] * 2, True),
+        ([positive(30, 3), positive(20, 3)], False),
+        ([emptied(positive(30, 3), 0.4) - 0.5] * 2, False),
+        ([np.random.default_rng(0).normal(size=(30, 3))] * 2, False),
+    ],
+    ids=["fractions", "counts", "no zeros", "negative", "normal"],
+)
+def test_zeros_count_where_they_are_the_least_and_everywhere(arrays, expected):
+    assert has_zeros(evidence_for(arrays)) is expected
+
+
+def test_knocked_out_genes_alone_are_not_zeros_everywhere():
+    arrays = [positive(30, 5, seed=task) for task in range(5)]
+    for task, rows in enumerate(arrays):
+        rows[:, task] = 0.0
+    assert not has_zeros(evidence_for(arrays))
+
+
+@pytest.fixture(scope="module")
+def counts():
+    world = simulators.sergio(**CELLS, seed=3)
+    model = evidence_estimator(num_draws=100, warmup=50).fit(world.tasks, progress=False)
+    return model, world, world.sample_tasks(30, 10, seed=1)
+
+
+def without_atoms(model):
+    """The same model, whose targets are judged by laws without an atom."""
+    chains = []
+    for chain in model._fit.chains:
+        evidence = chain.library.evidence
+        plain = evidence.with_hyperparameters(replace(evidence.hyperparameters, hurdle=None))
+        chains.append(replace(chain, library=MechanismLibrary(plain)))
+    other = MetaCaDI()
+    other._fit = replace(model._fit, chains=tuple(chains))
+    return other
+
+
+def test_an_atom_tells_silent_genes_from_those_knocked_out(counts):
+    model, _, new = counts
+    scores = {}
+    for name, judge in (("atom", model), ("none", without_atoms(model))):
+        probs = judge.adapt(new.tasks).target_probs.values
+        scores[name] = metrics.target_scores(probs, new.intervention_targets)["intv_ap"]
+        scores[name, "ece"] = metrics.calibration(probs, new.intervention_targets)["ece"]
+    assert scores["atom"] > scores["none"] + 0.05
+    assert scores["atom", "ece"] < scores["none", "ece"]
+    assert scores["atom", "ece"] < 0.08
+
+
+def test_training_tasks_keep_what_was_found_and_models_are_saved_with_it(counts, tmp_path):
+    model, world, new = counts
+    assert model._fit.scaling.has_atom
+    assert model.adapt(world.tasks).target_probs.identical(model.posterior.target_probs)
+    model.save(tmp_path / "model")
+    again = MetaCaDI.load(tmp_path / "model")
+    for tasks in (world.tasks, new.tasks):
+        assert again.adapt(tasks).target_probs.identical(model.adapt(tasks).target_probs)
+
+
+def test_a_task_is_judged_the_same_alone_and_among_others(counts):
+    model, _, new = counts
+    together = model.adapt(new.tasks).target_probs
+    alone = model.adapt(new.tasks[2]).target_probs
+    np.testing.assert_allclose(alone.values[0], together.values[2], atol=1e-9)
+
+
+def test_densities_are_finite_and_those_of_zeros_are_probabilities(counts):
+    model, _, new = counts
+    likelihood = model.adapt(new.tasks).log_likelihood(num_draws=5)
+    assert np.isfinite(likelihood).all()
+    rows = [np.split(part, [5]) for part in new.tasks.arrays]
+    names = {"variables": new.tasks.variables, "tasks": new.tasks.tasks}
+    support, query = (
+        TaskDataset.from_arrays([part[at] for part in rows], **names) for at in (0, 1)
+    )
+    scores = np.concatenate(row_scores(model, query, support=support))
+    assert np.isfinite(scores).all()
+    nothing = np.zeros_like(query.values)
+    silent = TaskDataset.from_arrays(np.split(nothing, len(query)), **names)
+    assert (np.concatenate(row_scores(model, silent, support=support)) < 0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_silent_and_an_ever_loud_variable_are_no_trouble(rows):
+    arrays = [np.floor(emptied(positive(20, 4, seed=t), 0.5, seed=t) * 9) for t in range(5)]
+    for part in arrays:
+        part[:, 0] = 0
+        part[:, 1] += 1
+    tasks = TaskDataset.from_arrays(arrays)
+    with pytest.warns(UserWarning, match="constant at column 'X1'"):
+        model = evidence_estimator(num_draws=20, warmup=5).fit(tasks, progress=False)
+    assert model._fit.scaling.has_atom
+    found = model.adapt(TaskDataset.from_arrays([part[:rows] for part in arrays]))
+    assert np.isfinite(found.target_probs).all()
+    assert torch.tensor(found.sample(3)["intervention_target"].values).max() <= 1
