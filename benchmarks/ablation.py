@@ -90,14 +90,16 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[Patch]]] = {
     "graphs scored without it": ({}, [(evidence, "odds_beside_others", prior_odds)]),
     "no shared law": ({}, [(evidence, "best_law", only_generic(empirical_bayes.best_law))]),
     "targets independent with rate 1 / d": ({"target_prior": 0.05}, []),
+    "coarse mechanisms for graphs": ({}, [(evidence, "LAST_RESOLUTION", 1.0)]),
     "coarse mechanisms for targets": ({}, [(library, "FINE", 1.0)]),
+    "zeros as other values": ({}, [(evidence, "has_zeros", lambda *_: False)]),
     "one kernel": ({}, [(evidence, "best_kernel", lambda e, _: e.hyperparameters)]),
     "sparser graphs": ({"graph_prior": 0.03}, []),
     "no transformation": ({"sampling": evidence.Sampling(representation="identity")}, []),
     "counts as shares": ({}, [(representation, "_transformed", shares)]),
     "counts without depth": ({}, [(representation, "_transformed", without_depth)]),
 }
-ONLY_COUNTS = ("counts as shares", "counts without depth")
+ONLY_COUNTS = ("counts as shares", "counts without depth", "zeros as other values")
 
 
 @contextmanager

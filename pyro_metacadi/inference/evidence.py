@@ -43,7 +43,8 @@ __all__ = ["EvidenceFit", "Sampling", "evidence_of", "fit_evidence"]
 FIRST_KERNEL = (2.0, 1.0)
 """Length-scale and amplitude of the first search; the second takes the best for its graph."""
 
-FIRST_RESOLUTION = 1 / 3
+FIRST_RESOLUTION, LAST_RESOLUTION = 1 / 3, 2.0
+"""Of mechanisms in the first search, and of rough ones where graphs of chains are scored."""
 
 NUM_LANDMARKS = 256
 """Enough for the finest mechanisms, those that targets are inferred with."""
@@ -173,6 +174,8 @@ def fit_evidence(
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
             families = climb(families, GraphScore(scored.scores, edge_log_odds))
             bar.update()
+        if evidence.hyperparameters.is_rough:
+            evidence = evidence.with_resolution(LAST_RESOLUTION)
         table = score_table(families, GraphScore(evidence.scores, edge_log_odds))
         draws = sample_graphs(
             table,

@@ -22,8 +22,8 @@ __all__ = ["MechanismLibrary", "PreparedTasks"]
 CERTAINTY = 20.0
 """Nats from which on log evidence ratios are tempered."""
 
-FINE, ROUGH = 8 / 3, 2.0
-"""Resolution of mechanisms whose length-scale is below so many standard deviations."""
+FINE = 8 / 3
+"""Resolution of mechanisms that are rough."""
 
 
 class _Fitted(NamedTuple):
@@ -65,7 +65,7 @@ class MechanismLibrary:
     """
 
     def __init__(self, evidence: MechanismEvidence) -> None:
-        rough = evidence.hyperparameters.length_scale < ROUGH
+        rough = evidence.hyperparameters.is_rough
         self.evidence = evidence.with_resolution(FINE if rough else 1.0)
         # Predictions are computed in float64: in float32 they depend on how many rows there are.
         self._exact = self.evidence.with_hyperparameters(evidence.hyperparameters)

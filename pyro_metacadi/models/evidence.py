@@ -30,6 +30,9 @@ __all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "f
 # Features of all sets scored at once, in floats: 8 MiB, which a CPU's cache holds in part.
 BATCH_FLOATS = 2**21
 
+ROUGH = 2.0
+"""Length-scale, in standard deviations, below which functions are rough."""
+
 
 class Family(NamedTuple):
     """A variable and its parents: bit j of `parents` is set if X_j is one."""
@@ -61,6 +64,11 @@ class Hyperparameters:
     law: InterventionLaw
     num_targets: Float[Tensor, " count"] | None = None
     hurdle: HurdleLaw | None = None
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether functions wiggle so much that the landmarks of resolution 1 miss some of it."""
+        return self.length_scale < ROUGH
 
     @property
     def targets(self) -> CountedTargets | IndependentTargets:
