@@ -1,7 +1,7 @@
 """The evidence engine: mechanisms and targets integrated out, graphs by Markov chains."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from pyro_metacadi.inference.evidence_chain import EvidenceChain
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.inference.training import Callback
+from pyro_metacadi.models.evidence import MechanismEvidence
 
 __all__ = ["EvidenceEngine"]
 
@@ -115,10 +116,7 @@ class EvidenceEngine:
             progress=progress,
             on_draw=on_draw,
         )
-        library = MechanismLibrary(fit.evidence)
-        chains = tuple(
-            EvidenceChain(library, *pair) for pair in zip(fit.adjacency, fit.log_score, strict=True)
-        )
+        chains = _chains(fit.evidence, zip(fit.adjacency, fit.log_score, strict=True))
         history = tuple({"loss": -chain.log_score.numpy()} for chain in chains)
         agree = chains_agree(fit.log_score.numpy())
         if agree is False:
@@ -143,18 +141,27 @@ class EvidenceEngine:
         scaling = EvidenceScaling.restore(tensors, tasks=tasks, device=device)
         num_variables = len(tasks.variables)
         self._check_prior(num_variables)
-        library = MechanismLibrary(scaling.evidence)
-        chains = tuple(
-            EvidenceChain(library, *_draws(tensors, f"chain{index}", num_variables=num_variables))
+        draws = (
+            _draws(tensors, f"chain{index}", num_variables=num_variables)
             for index in range(num_chains)
         )
-        return chains, scaling
+        return _chains(scaling.evidence, draws), scaling
 
     def _check_prior(self, num_variables: int) -> None:
         try:
             self.components.edge_log_odds(num_variables)
         except ConfigError as error:
             raise ModelFileError(str(error)) from error
+
+
+def _chains(
+    evidence: MechanismEvidence, draws: Iterable[tuple[Tensor, Tensor]]
+) -> tuple[EvidenceChain, ...]:
+    """Chains of these graphs and log scores, over one library."""
+    library = MechanismLibrary(evidence)
+    chains = tuple(EvidenceChain(library, *pair) for pair in draws)
+    library.expect(family for chain in chains for family in chain.usual_graphs.families)
+    return chains
 
 
 def _draws(

@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Chain", "Graphs"]
+__all__ = ["NUM_GRAPHS", "Chain", "Graphs"]
+
+NUM_GRAPHS = 32
+"""Of each chain, that probabilities of targets average over unless told otherwise."""
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyro_metacadi.inference.chains import NUM_GRAPHS
 from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
 from pyro_metacadi.inference.training import stream_seed
 from pyro_metacadi.models.evidence import Family, families_of
@@ -76,12 +77,23 @@ class EvidenceChain:
         Fewer than all do not depend on the seed.
         """
         size = len(self.adjacency)
+        if num_draws == NUM_GRAPHS <= size:
+            return self.usual_graphs
         if num_draws <= size:
-            chosen = torch.linspace(0, size - 1, num_draws).round().long()
+            chosen = self._spaced(num_draws)
         else:
             generator = torch.Generator().manual_seed(stream_seed(seed, "graphs") % 2**63)
             chosen = torch.randint(size, (num_draws,), generator=generator)
         return EvidenceGraphs(self.adjacency[chosen], self.log_score[chosen])
+
+    @cached_property
+    def usual_graphs(self) -> EvidenceGraphs:
+        """Those that posteriors average over unless told otherwise, taken apart once."""
+        chosen = self._spaced(min(NUM_GRAPHS, len(self.adjacency)))
+        return EvidenceGraphs(self.adjacency[chosen], self.log_score[chosen])
+
+    def _spaced(self, num_draws: int) -> Int[Tensor, " draw"]:
+        return torch.linspace(0, len(self.adjacency) - 1, num_draws).round().long()
 
     def target_probability(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs

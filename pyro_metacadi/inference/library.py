@@ -1,7 +1,7 @@
 """Fitted mechanisms of families, and what they say of the rows of other tasks."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from pyro_metacadi.inference.densities import Prediction, log_ratio, row_log_prob
 from pyro_metacadi.inference.zeros import joined_hurdles, judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import kish_weight
+from pyro_metacadi.ops.evidence import Design, kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle
+from pyro_metacadi.ops.nystroem import INTERCEPT, rbf_kernel, whitening
 from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
@@ -25,15 +26,42 @@ CERTAINTY = 20.0
 FINE = 8 / 3
 """Resolution of mechanisms that are rough."""
 
+MOST_JOINED = 32
+"""Batches of families that are kept joined: those of the same graphs are asked for again."""
+
 
 class _Fitted(NamedTuple):
-    """A family's mechanism: weights N(mean, root root^T), noise, evidence for training targets."""
+    """A family's mechanism, and the evidence for training targets.
 
-    mean: Float[Tensor, " feature"]
-    root: Float[Tensor, "feature feature"]
+    A new row's kernel with the landmarks, times `projection`, plus `constant`, is the prediction
+    and (unless it is judged by hurdle laws, which take it as given) a root of its variance.
+    """
+
+    projection: Float[Tensor, "landmark output"]
+    constant: Float[Tensor, "1 output"]
     noise_variance: Float[Tensor, ""]
     log_ratio: Float[Tensor, " task"]
     hurdle: Hurdle | None
+
+
+class _Joined(NamedTuple):
+    """Mechanisms of several families."""
+
+    projection: Float[Tensor, "set landmark output"]
+    constant: Float[Tensor, "set 1 output"]
+    noise_variance: Float[Tensor, " set"]
+    log_ratio: Float[Tensor, "set task"]
+    hurdle: Hurdle | None
+
+    @classmethod
+    def of(cls, fitted: Sequence[_Fitted]) -> "_Joined":
+        return cls(
+            torch.stack([one.projection for one in fitted]),
+            torch.stack([one.constant for one in fitted]),
+            torch.stack([one.noise_variance for one in fitted]),
+            torch.stack([one.log_ratio for one in fitted]),
+            joined_hurdles([one.hurdle for one in fitted]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +95,15 @@ class MechanismLibrary:
     def __init__(self, evidence: MechanismEvidence) -> None:
         rough = evidence.hyperparameters.is_rough
         self.evidence = evidence.with_resolution(FINE if rough else 1.0)
-        # Predictions are computed in float64: in float32 they depend on how many rows there are.
-        self._exact = self.evidence.with_hyperparameters(evidence.hyperparameters)
-        self._exact.landmarks = evidence.landmarks.double()
         self._fitted: dict[Family, _Fitted] = {}
+        self._joined: dict[tuple[Family, ...], _Joined] = {}
+        self._usual: tuple[Family, ...] = ()
         parts = evidence.rows.inputs.split(evidence.rows.sizes)
         self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}
+
+    def expect(self, families: Iterable[Family]) -> None:
+        """Whenever one of these is asked for, the others will be: they are computed together."""
+        self._usual = tuple(dict.fromkeys(families))
 
     def prepare(self, arrays: Sequence[Float[np.ndarray, "_ column"]]) -> PreparedTasks:
         """Tasks from their arrays in the units of the model, covariates last."""
@@ -95,7 +126,7 @@ class MechanismLibrary:
 
         Closed form, no gradient. What exceeds 20 nats is tempered.
         """
-        return _remembered(
+        return self._remembered(
             tasks.log_ratio, families, lambda missing: self._find_ratios(tasks, missing)
         )
 
@@ -103,7 +134,7 @@ class MechanismLibrary:
         self, tasks: PreparedTasks, families: Sequence[Family]
     ) -> Float[Tensor, "family 2 row"]:
         """Log density of each family's variable in each row, if not hit and if hit."""
-        return _remembered(
+        return self._remembered(
             tasks.row_log_prob, families, lambda missing: self._find_densities(tasks, missing)
         )
 
@@ -124,8 +155,7 @@ class MechanismLibrary:
         weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
         trained = torch.tensor(tasks.trained, device=rows.x.device)
         for batch in evidence.batches(families, num_rows=len(rows.x)):
-            known = torch.stack([fitted.log_ratio for fitted in self._fit(batch)])
-            found = known[:, trained.clamp(min=0)]
+            found = self._fit(batch).log_ratio[:, trained.clamp(min=0)]
             if (trained < 0).any():
                 made = self._predict(rows, batch, weight=weight)
                 new = log_ratio(made, evidence.hyperparameters)
@@ -143,36 +173,58 @@ class MechanismLibrary:
             tasks.row_log_prob.update(zip(batch, found, strict=True))
 
     def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> Prediction:
-        fitted = self._fit(batch)
-        features = self._exact.features(rows, batch)
-        mean = torch.stack([one.mean for one in fitted]).to(features.dtype)
-        root = torch.stack([one.root for one in fitted]).to(features.dtype)
-        return Prediction(
-            features @ root,
-            torch.stack([one.noise_variance for one in fitted]),
-            (features @ mean.unsqueeze(-1)).squeeze(-1),
-            self.evidence.values(rows, batch, weight=weight),
-            joined_hurdles([one.hurdle for one in fitted]),
+        """In float64: in float32 it would depend on how many rows there are."""
+        evidence, fitted = self.evidence, self._fit(batch)
+        kernel = rbf_kernel(
+            rows.inputs,
+            evidence.landmarks_of(batch).double(),
+            evidence.input_mask(batch),
+            length_scale=evidence.hyperparameters.length_scale,
         )
+        output = kernel @ fitted.projection + fitted.constant
+        values = evidence.values(rows, batch, weight=weight)
+        mean, scaled = output[..., 0], output[..., 1:]
+        return Prediction(scaled, fitted.noise_variance, mean, values, fitted.hurdle)
 
-    def _fit(self, families: Sequence[Family]) -> list[_Fitted]:
+    def _fit(self, families: Sequence[Family]) -> _Joined:
         missing = [family for family in families if family not in self._fitted]
         for batch, design in self.evidence.designs(missing):
-            mechanism = self.evidence.fitted(batch, design)
-            hurdles, ratio = judged(self.evidence, batch, design, mechanism)
+            self._fitted.update(zip(batch, self._fit_new(batch, design), strict=True))
+        key = tuple(families)
+        if key not in self._joined:
+            if len(self._joined) >= MOST_JOINED:
+                self._joined.clear()
+            self._joined[key] = _Joined.of([self._fitted[family] for family in families])
+        return self._joined[key]
+
+    def _fit_new(self, batch: Sequence[Family], design: Design) -> list[_Fitted]:
+        evidence, hyper = self.evidence, self.evidence.hyperparameters
+        mechanism = evidence.fitted(batch, design)
+        hurdles, ratio = judged(evidence, batch, design, mechanism)
+        weights = mechanism.mean.unsqueeze(-1)
+        if hyper.hurdle is None:
             root = torch.linalg.cholesky_ex(mechanism.covariance).L
-            parts = zip(
-                mechanism.mean,
-                root.to(self.evidence.rows.x.dtype),
-                mechanism.noise_variance,
-                ratio,
-                hurdles,
-                strict=True,
-            )
-            self._fitted.update(
-                (family, _Fitted(*part)) for family, part in zip(batch, parts, strict=True)
-            )
-        return [self._fitted[family] for family in families]
+            weights = torch.cat([weights, root], -1)
+        whiten = whitening(
+            evidence.landmarks_of(batch),
+            evidence.input_mask(batch),
+            length_scale=hyper.length_scale,
+            amplitude=hyper.amplitude,
+        )
+        constant = INTERCEPT * weights[:, -1:]
+        parts = whiten @ weights[:, :-1], constant, mechanism.noise_variance, ratio, hurdles
+        return [_Fitted(*each) for each in zip(*parts, strict=True)]
+
+    def _remembered(
+        self,
+        cache: dict[Family, Tensor],
+        families: Sequence[Family],
+        find: Callable[[Sequence[Family]], None],
+    ) -> Tensor:
+        if any(family not in cache for family in families):
+            wanted = dict.fromkeys((*families, *self._usual))
+            find([family for family in wanted if family not in cache])
+        return torch.stack([cache[family] for family in families])
 
 
 def _tempered(log_ratio: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]:
@@ -182,17 +234,6 @@ def _tempered(log_ratio: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]
     """
     beyond = (log_ratio.abs() - CERTAINTY).clamp(min=0)
     return log_ratio.clamp(-CERTAINTY, CERTAINTY) + log_ratio.sign() * beyond.log1p()
-
-
-def _remembered(
-    cache: dict[Family, Tensor],
-    families: Sequence[Family],
-    find: Callable[[Sequence[Family]], None],
-) -> Tensor:
-    missing = [family for family in dict.fromkeys(families) if family not in cache]
-    if missing:
-        find(missing)
-    return torch.stack([cache[family] for family in families])
 
 
 def _fingerprint(rows: Float[Tensor, "_ input"]) -> bytes:

@@ -12,7 +12,7 @@ from pyro_metacadi.checks import check_count, check_seed, check_threshold
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
-from pyro_metacadi.inference.chains import Chain, Graphs
+from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs
 from pyro_metacadi.inference.training import stream_seed
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = ["Posterior"]
-
-NUM_GRAPHS = 32
 
 DIMS = {
     "adjacency": ("parent", "child"),

@@ -179,14 +179,18 @@ class MechanismEvidence:
         self, rows: TaskRows, families: Sequence[Family]
     ) -> Float[Tensor, "set row feature"]:
         """Features of families that have equally many inputs, for rows in the model's units."""
-        size = families[0].parents.bit_count() + rows.covariates.shape[1]
         return mechanism_features(
             rows.inputs,
-            self.landmarks[: num_landmarks(size, resolution=self.resolution)],
+            self.landmarks_of(families),
             self.input_mask(families),
             length_scale=self.hyperparameters.length_scale,
             amplitude=self.hyperparameters.amplitude,
         )
+
+    def landmarks_of(self, families: Sequence[Family]) -> Float[Tensor, "landmark input"]:
+        """Those of families that have equally many inputs."""
+        size = families[0].parents.bit_count() + self.rows.covariates.shape[1]
+        return self.landmarks[: num_landmarks(size, resolution=self.resolution)]
 
     def values(
         self, rows: TaskRows, families: Sequence[Family], *, weight: Float[Tensor, " task"]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["mechanism_features", "num_landmarks", "rbf_kernel"]
+__all__ = ["INTERCEPT", "mechanism_features", "num_landmarks", "rbf_kernel", "whitening"]
 
 JITTER = 1e-4
 """Added to the landmarks' kernel matrix, whose eigenvalues vanish for smooth functions."""
@@ -50,11 +50,35 @@ def rbf_kernel(
         length_scale: In units of the columns.
     """
     mask = inputs.to(x.dtype)
-    folded = (mask.unsqueeze(1) * landmarks).flatten(0, 1)
-    product = (x @ folded.mT).unflatten(1, (len(mask), len(landmarks))).transpose(0, 1)
-    rows, points = x.square() @ mask.mT, landmarks.square() @ mask.mT
-    distance = rows.mT.unsqueeze(-1) + points.mT.unsqueeze(-2) - 2 * product
-    return distance.clamp_(min=0).mul_(-0.5 / length_scale**2).exp_()
+    scale = -0.5 / length_scale**2
+    rows, points = x.square() @ (scale * mask.mT), landmarks.square() @ (scale * mask.mT)
+    exponent = torch.baddbmm(
+        rows.mT.unsqueeze(-1) + points.mT.unsqueeze(-2),
+        x.expand(len(mask), *x.shape),
+        (mask.unsqueeze(1) * landmarks).mT,
+        alpha=-2 * scale,
+    )
+    return exponent.clamp_(max=0).exp_()
+
+
+def whitening(
+    landmarks: Float[Tensor, "landmark input"],
+    inputs: Bool[Tensor, "set input"],
+    *,
+    length_scale: float,
+    amplitude: float,
+) -> Float[Tensor, "set landmark landmark"]:
+    """What makes features of a kernel with the landmarks, in float64.
+
+    Sets without inputs get zeros: a function of nothing is its constant.
+    """
+    points = landmarks.double()
+    gram = rbf_kernel(points, points, inputs, length_scale=length_scale)
+    gram.diagonal(dim1=-2, dim2=-1).add_(JITTER)
+    factor = torch.linalg.cholesky_ex(gram).L
+    identity = torch.eye(len(points), dtype=factor.dtype, device=factor.device)
+    inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    return inverse.mT * (math.sqrt(amplitude) * inputs.any(-1).to(points.dtype)).view(-1, 1, 1)
 
 
 def mechanism_features(
@@ -77,16 +101,7 @@ def mechanism_features(
     Returns:
         One feature per landmark, and the constant.
     """
-    size = len(landmarks)
-    points = landmarks.double()
-    gram = rbf_kernel(points, points, inputs, length_scale=length_scale)
-    gram.diagonal(dim1=-2, dim2=-1).add_(JITTER)
-    factor = torch.linalg.cholesky_ex(gram).L
-    identity = torch.eye(size, dtype=factor.dtype, device=factor.device).expand_as(factor)
-    whiten = torch.linalg.solve_triangular(factor, identity, upper=False).mT
-    # A function of nothing is its constant.
-    scale = math.sqrt(amplitude) * inputs.any(-1).to(x.dtype)
-    kernel = rbf_kernel(x, landmarks, inputs, length_scale=length_scale)
-    features = kernel @ (whiten * scale.view(-1, 1, 1)).to(x.dtype)
+    whiten = whitening(landmarks, inputs, length_scale=length_scale, amplitude=amplitude)
+    features = rbf_kernel(x, landmarks, inputs, length_scale=length_scale) @ whiten.to(x.dtype)
     constant = features.new_full((*features.shape[:-1], 1), INTERCEPT)
     return torch.cat([features, constant], -1)
