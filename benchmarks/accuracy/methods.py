@@ -70,8 +70,8 @@ METHODS = {
     "paper": Method(partial(model, build=MetaCaDI.paper), edges=True, num_seeds=5),
     "metacadi": Method(partial(model, build=MetaCaDI), edges=True),
     "true_graph": Method(true_graph),
-    "ceiling": Method(ceiling, suits=lambda kind: kind.has_density),
-    "ceiling_counted": Method(ceiling_counted, suits=lambda kind: kind.has_density),
-    "simulation_bound": Method(simulation_bound, suits=lambda kind: not kind.has_density),
+    "ceiling": Method(ceiling, suits=lambda kind: kind.ceiling == "exact"),
+    "ceiling_counted": Method(ceiling_counted, suits=lambda kind: kind.ceiling == "exact"),
+    "simulation_bound": Method(simulation_bound, suits=lambda kind: kind.ceiling == "simulated"),
 }
 DEFAULT_METHODS = tuple(METHODS)

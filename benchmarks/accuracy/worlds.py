@@ -28,8 +28,8 @@ class Kind:
         goals: Column of the table -> what the default should reach.
         num_targets: Of every new task.
         counts: Whether rows are counts, which scores without a model see log-normalised.
-        has_density: Whether the exact posterior over targets is known; otherwise a bound is
-            learned from simulations.
+        ceiling: How the best that can be told of targets is known: ``"exact"``, the posterior;
+            ``"simulated"``, a bound learned from simulations; or None.
         has_control: Whether the first task is known to be observational, and is what scores without
             a model compare with; otherwise they compare with all training tasks.
     """
@@ -39,7 +39,7 @@ class Kind:
     goals: Mapping[str, str] = field(default_factory=dict)
     num_targets: int = 1
     counts: bool = False
-    has_density: bool = True
+    ceiling: str | None = "exact"
     has_control: bool = False
 
 
@@ -103,7 +103,7 @@ def _genes(title: str, *, goals: Mapping[str, str], **options: Any) -> Kind:
         lambda seed: draw(seed=seed),
         {**_EVERYWHERE, **goals},
         counts=counts,
-        has_density=False,
+        ceiling="simulated",
     )
 
 
@@ -124,6 +124,12 @@ KINDS = {
     "gp": Kind("GP-ANM, hard N(0, 1)", _gp, {**_GP, "intv_ap": ">= .87", "intv_ap_3": ">= .69"}),
     "gp_shifted": Kind(
         "GP-ANM, hard N(2, 1)", partial(_gp, intervention_mean=2), {**_GP, "intv_ap": ">= .98"}
+    ),
+    "gp_mechanism": Kind(
+        "GP-ANM, a hit draws a new mechanism of the same parents (the issue has no goal)",
+        partial(_gp, intervention="mechanism"),
+        _EVERYWHERE,
+        ceiling=None,
     ),
     "nn": Kind(
         "NN-ANM, BaCaDI's protocol: 100 observational rows, 10 with each variable hit",
