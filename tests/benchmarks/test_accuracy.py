@@ -22,7 +22,7 @@ def tiny(monkeypatch):
     genes = worlds.Kind(
         "tiny genes",
         lambda seed: simulators.sergio(**TINY, num_cell_types=2, seed=seed),
-        has_density=False,
+        ceiling="simulated",
     )
     kinds = {
         "gp": worlds.Kind("tiny", worlds.KINDS["gp"].draw, goals={"intv_ap": ">= .87"}),
