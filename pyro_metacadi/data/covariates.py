@@ -74,9 +74,9 @@ def joined(parts: Sequence[Covariates]) -> Covariates:
     Raises:
         DataError: The names differ, or a covariate is a quantity here and names groups there.
     """
-    columns = {}
+    columns, parts = {}, [aligned(part, list(parts[0])) for part in parts]
     for name in parts[0]:
-        pieces = [aligned(part, list(parts[0]))[name] for part in parts]
+        pieces = [part[name] for part in parts]
         if len({piece.dtype.kind for piece in pieces}) > 1:
             raise DataError(
                 f"covariates: expected numbers or text, got both at {name!r}. Write groups as text."

@@ -76,7 +76,7 @@ class FlattenedDeepSets(nn.Module):
 class SharedDeepSets(nn.Module):
     r"""One network for all variables: ζ_i = g([z_i, mean over j of z_j]), z_i = [z_ME,i, z_EM,i].
 
-    A row's nine numbers about variable i are embedded by h; z_ME,i is the mean of the rows'
+    A row's numbers about variable i are embedded by h; z_ME,i is the mean of the rows'
     embeddings and z_EM,i the embedding of the rows' mean. The mean over variables lets a task's
     deviations be judged against each other. Relabelling the variables relabels the logits, and no
     parameter depends on how many variables there are: what one variable's interventions teach, all
@@ -84,6 +84,8 @@ class SharedDeepSets(nn.Module):
 
     Args:
         num_variables: d; unused.
+        num_blocks: Numbers about each variable in a row; more where others are appended to the
+            nine.
         embedding: k, the size of an embedding.
         hidden: Units of the hidden layers of h and g.
         probability: Probability of a target that the untrained predictor says.
@@ -99,13 +101,14 @@ class SharedDeepSets(nn.Module):
         self,
         num_variables: int,
         *,
+        num_blocks: int = NUM_BLOCKS,
         embedding: int = 32,
         hidden: int = 64,
         probability: float = 0.1,
     ) -> None:
         super().__init__()
         self.embed = nn.Sequential(
-            nn.Linear(NUM_BLOCKS, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
+            nn.Linear(num_blocks, hidden), nn.SiLU(), nn.Linear(hidden, embedding)
         )
         logits = _logits(hidden, 1, probability=probability)
         self.decode = nn.Sequential(nn.Linear(4 * embedding, hidden), nn.SiLU(), logits)

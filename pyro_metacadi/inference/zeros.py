@@ -65,7 +65,8 @@ def judged(
         return [None] * len(families), mechanism.log_ratio
     values = evidence.values(evidence.rows, families, weight=evidence.weight)
     prediction, prior = _prediction(design, mechanism), _prior(evidence, families)
-    hit = mechanism.target_probability
+    # Not from the mechanism's targets: of a silent gene they are all tasks, and none would be left.
+    hit = torch.sigmoid(prior)
     for _ in range(SETTLING):
         hurdle = fit_hurdle(values, prediction, free=1 - hit)
         ratio = law.log_ratio(values, hurdle, prediction)

@@ -131,6 +131,8 @@ def test_joining_needs_the_same_covariates_of_the_same_kind():
     data = with_covariates()
     with pytest.raises(DataError, match="'batch', 'dose' missing"):
         data["wild"].concatenate(example()["drug"])
+    with pytest.raises(DataError, match="none missing and 'batch', 'dose' unknown"):
+        example()["wild"].concatenate(data["drug"])
     other = with_covariates(batch=DOSE)
     with pytest.raises(DataError, match="got both at 'batch'"):
         data["wild"].concatenate(other["drug"])

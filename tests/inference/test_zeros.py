@@ -127,5 +127,7 @@ def test_a_silent_and_an_ever_loud_variable_are_no_trouble(rows):
         model = evidence_estimator(num_draws=20, warmup=5).fit(tasks, progress=False)
     assert model._fit.scaling.has_atom
     found = model.adapt(TaskDataset.from_arrays([part[:rows] for part in arrays]))
-    assert np.isfinite(found.target_probs).all()
+    for probs in (found.target_probs, model.posterior.target_probs):
+        assert np.isfinite(probs).all()
+        assert (probs[:, 0] < 0.5).all()
     assert torch.tensor(found.sample(3)["intervention_target"].values).max() <= 1
