@@ -113,6 +113,7 @@ class EvidenceEngine:
             sampling=sampling,
             num_chains=num_chains or sampling.num_chains,
             seed=seed,
+            atoms=representation.kind != "log",  # whose zero is a one
             progress=progress,
             on_draw=on_draw,
         )

@@ -148,6 +148,7 @@ def fit_evidence(
     sampling: Sampling,
     num_chains: int,
     seed: int,
+    atoms: bool = True,
     progress: bool = False,
     on_draw: Callable[[int, dict[str, Tensor]], None] | None = None,
 ) -> EvidenceFit:
@@ -162,6 +163,7 @@ def fit_evidence(
         sampling: Draws and warm-up.
         num_chains: At least 1.
         seed: Of the chains.
+        atoms: Whether a value of 0 before standardisation is none at all.
         progress: Whether to show a bar.
         on_draw: See `sample_graphs`.
     """
@@ -187,16 +189,20 @@ def fit_evidence(
             on_draw=on_draw,
         )
         bar.update()
-    evidence = _ready_to_judge(evidence, families, target_prior=target_prior)
+    evidence = _ready_to_judge(evidence, families, target_prior=target_prior, atoms=atoms)
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
 
 
 def _ready_to_judge(
-    evidence: MechanismEvidence, families: Sequence[Family], *, target_prior: float | None
+    evidence: MechanismEvidence,
+    families: Sequence[Family],
+    *,
+    target_prior: float | None,
+    atoms: bool,
 ) -> MechanismEvidence:
     """The evidence with what only targets need: laws with an atom at zero, how many targets."""
     families = informative(evidence, families)
-    if families and has_zeros(evidence):
+    if atoms and families and has_zeros(evidence, families):
         evidence = _but(evidence, hurdle=learned_hurdle_law(evidence, families))
     if target_prior is None:
         evidence = _but(evidence, num_targets=target_counts(evidence, families))

@@ -1,13 +1,13 @@
 """Fitted mechanisms of families, and what they say of the rows of other tasks."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.inference.densities import Prediction, log_ratio, row_log_prob
@@ -26,7 +26,7 @@ CERTAINTY = 20.0
 FINE = 8 / 3
 """Resolution of mechanisms that are rough."""
 
-MOST_JOINED = 32
+MOST_JOINED = 8
 """Batches of families that are kept joined: those of the same graphs are asked for again."""
 
 
@@ -85,8 +85,8 @@ class PreparedTasks:
 class MechanismLibrary:
     """Mechanisms, fitted to the training tasks when first asked for.
 
-    They are finer than those that graphs are scored with, where functions are rough: what is left
-    of the ideal targets' accuracy depends on it, graphs do not.
+    They are finer than those that graphs are scored with, where functions are rough: targets need
+    it more.
 
     Args:
         evidence: Fits them.
@@ -102,7 +102,7 @@ class MechanismLibrary:
         self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}
 
     def expect(self, families: Iterable[Family]) -> None:
-        """Whenever one of these is asked for, the others will be: they are computed together."""
+        """Whoever asks for the evidence of one of these asks for all: they are judged together."""
         self._usual = tuple(dict.fromkeys(families))
 
     def prepare(self, arrays: Sequence[Float[np.ndarray, "_ column"]]) -> PreparedTasks:
@@ -126,17 +126,18 @@ class MechanismLibrary:
 
         Closed form, no gradient. What exceeds 20 nats is tempered.
         """
-        return self._remembered(
-            tasks.log_ratio, families, lambda missing: self._find_ratios(tasks, missing)
-        )
+        missing = _missing(families, tasks.log_ratio)
+        if not missing.keys().isdisjoint(self._usual):
+            missing |= _missing(self._usual, tasks.log_ratio)
+        self._find_ratios(tasks, missing)
+        return torch.stack([tasks.log_ratio[family] for family in families])
 
     def row_log_prob(
         self, tasks: PreparedTasks, families: Sequence[Family]
     ) -> Float[Tensor, "family 2 row"]:
         """Log density of each family's variable in each row, if not hit and if hit."""
-        return self._remembered(
-            tasks.row_log_prob, families, lambda missing: self._find_densities(tasks, missing)
-        )
+        self._find_densities(tasks, _missing(families, tasks.row_log_prob))
+        return torch.stack([tasks.row_log_prob[family] for family in families])
 
     def new_row_log_prob(
         self, rows: Float[np.ndarray, "row column"], families: Sequence[Family]
@@ -147,10 +148,10 @@ class MechanismLibrary:
         the row.
         """
         tasks = self.prepare(list(rows[:, None]))
-        self._find_densities(tasks, list(dict.fromkeys(families)), alone=True)
+        self._find_densities(tasks, _missing(families, {}), alone=True)
         return torch.stack([tasks.row_log_prob[family] for family in families])
 
-    def _find_ratios(self, tasks: PreparedTasks, families: Sequence[Family]) -> None:
+    def _find_ratios(self, tasks: PreparedTasks, families: Iterable[Family]) -> None:
         evidence, rows = self.evidence, tasks.rows
         weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
         trained = torch.tensor(tasks.trained, device=rows.x.device)
@@ -160,10 +161,11 @@ class MechanismLibrary:
                 made = self._predict(rows, batch, weight=weight)
                 new = log_ratio(made, evidence.hyperparameters)
                 found = torch.where(trained < 0, new, found)
-            tasks.log_ratio.update(zip(batch, _tempered(found), strict=True))
+            found = torch.where(self._unchanging(rows, batch), 0.0, _tempered(found))
+            tasks.log_ratio.update(zip(batch, found, strict=True))
 
     def _find_densities(
-        self, tasks: PreparedTasks, families: Sequence[Family], *, alone: bool = False
+        self, tasks: PreparedTasks, families: Iterable[Family], *, alone: bool = False
     ) -> None:
         rows = tasks.rows
         weight = torch.ones_like(rows.num_rows)
@@ -171,6 +173,13 @@ class MechanismLibrary:
             made = self._predict(rows, batch, weight=weight)
             found = row_log_prob(made, self.evidence.hyperparameters, alone=alone)
             tasks.row_log_prob.update(zip(batch, found, strict=True))
+
+    def _unchanging(self, rows: TaskRows, batch: Sequence[Family]) -> Bool[Tensor, "set task"]:
+        """Tasks with the one value of a variable that never varied: they say nothing about it."""
+        at, trained = [family.variable for family in batch], self.evidence.rows.x
+        low, high = trained.amin(0)[at].unsqueeze(-1), trained.amax(0)[at].unsqueeze(-1)
+        changed = rows.sum((rows.x[:, at].mT.to(low.dtype) != low).double()) > 0
+        return (low == high) & ~changed
 
     def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> Prediction:
         """In float64: in float32 it would depend on how many rows there are."""
@@ -215,16 +224,10 @@ class MechanismLibrary:
         parts = whiten @ weights[:, :-1], constant, mechanism.noise_variance, ratio, hurdles
         return [_Fitted(*each) for each in zip(*parts, strict=True)]
 
-    def _remembered(
-        self,
-        cache: dict[Family, Tensor],
-        families: Sequence[Family],
-        find: Callable[[Sequence[Family]], None],
-    ) -> Tensor:
-        if any(family not in cache for family in families):
-            wanted = dict.fromkeys((*families, *self._usual))
-            find([family for family in wanted if family not in cache])
-        return torch.stack([cache[family] for family in families])
+
+def _missing(families: Iterable[Family], cache: Container[Family]) -> dict[Family, None]:
+    """Those not there, each once, in order."""
+    return {family: None for family in families if family not in cache}
 
 
 def _tempered(log_ratio: Float[Tensor, "set task"]) -> Float[Tensor, "set task"]:

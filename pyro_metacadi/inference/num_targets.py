@@ -15,9 +15,6 @@ __all__ = ["odds_beside_others", "target_counts"]
 COUNT_PRIOR_TASKS = 2.0
 """So many tasks of independent targets are added to those that their number is learned from."""
 
-CERTAIN = 30.0
-"""Nats that a known target counts for."""
-
 MOST = 15.0
 """Nats that a task's other variables may say of one."""
 
@@ -68,9 +65,8 @@ def _training_log_ratio(
     evidence: MechanismEvidence, families: Sequence[Family]
 ) -> Float[Tensor, "task variable"]:
     """Log evidence for a hit over that against it; zero for variables without a family."""
-    prior = evidence.prior_log_odds
-    found = torch.zeros_like(prior)
+    found = torch.zeros_like(evidence.prior_log_odds)
     for batch, design in evidence.designs(families):
         _, ratio = judged(evidence, batch, design, evidence.fitted(batch, design))
         found[:, [family.variable for family in batch]] = ratio.mT
-    return torch.where(prior.isinf(), prior.sign() * CERTAIN, found)
+    return found

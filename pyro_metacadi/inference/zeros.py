@@ -15,18 +15,20 @@ __all__ = ["has_zeros", "joined_hurdles", "judged", "learned_hurdle_law"]
 ROUNDS = 6
 """Of expectation-maximisation: the laws of hits and of other values by turns with the targets."""
 
+CERTAIN = 30.0
+"""Nats that a known target counts for."""
+
 SETTLING = 3
 """Rounds for one family under a known law of hits."""
 
 
-def has_zeros(evidence: MechanismEvidence) -> bool:
-    """Whether zero is the least value, and most variables have it in most tasks.
+def has_zeros(evidence: MechanismEvidence, families: Sequence[Family]) -> bool:
+    """Whether zero is the families' least value, and is in most of their tasks.
 
     Where zeros are what hits look like, they are in few tasks.
     """
-    rows, d = evidence.rows, evidence.num_variables
-    every = [Family(variable, 0) for variable in range(d)]
-    values = evidence.values(rows, every, weight=evidence.weight)
+    rows = evidence.rows
+    values = evidence.values(rows, families, weight=evidence.weight)
     if (values.in_units(values.x) < -values.zero).any():
         return False
     has_zero = rows.sum((~values.present).double()) > 0
@@ -60,18 +62,20 @@ def judged(
     Where zeros are everywhere, under the law of hits in `Hyperparameters.hurdle`; elsewhere values
     have no such laws, and the evidence is the mechanism's.
     """
-    law = evidence.hyperparameters.hurdle
-    if law is None:
-        return [None] * len(families), mechanism.log_ratio
-    values = evidence.values(evidence.rows, families, weight=evidence.weight)
-    prediction, prior = _prediction(design, mechanism), _prior(evidence, families)
-    # Not from the mechanism's targets: of a silent gene they are all tasks, and none would be left.
-    hit = torch.sigmoid(prior)
-    for _ in range(SETTLING):
-        hurdle = fit_hurdle(values, prediction, free=1 - hit)
-        ratio = law.log_ratio(values, hurdle, prediction)
-        hit = torch.sigmoid(prior + ratio)
-    return [Hurdle(*parts) for parts in zip(*hurdle, strict=True)], ratio
+    law, prior = evidence.hyperparameters.hurdle, _prior(evidence, families)
+    hurdles: Sequence[Hurdle | None] = [None] * len(families)
+    ratio = mechanism.log_ratio
+    if law is not None:
+        values = evidence.values(evidence.rows, families, weight=evidence.weight)
+        prediction = _prediction(design, mechanism)
+        # Not from the mechanism's targets: of a silent gene they are all tasks, and none were left.
+        hit = torch.sigmoid(prior)
+        for _ in range(SETTLING):
+            hurdle = fit_hurdle(values, prediction, free=1 - hit)
+            ratio = law.log_ratio(values, hurdle, prediction)
+            hit = torch.sigmoid(prior + ratio)
+        hurdles = [Hurdle(*parts) for parts in zip(*hurdle, strict=True)]
+    return hurdles, torch.where(prior.isinf(), prior.sign() * CERTAIN, ratio)
 
 
 def joined_hurdles(hurdles: Sequence[Hurdle | None]) -> Hurdle | None:

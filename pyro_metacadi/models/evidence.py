@@ -94,7 +94,7 @@ class MechanismEvidence:
         landmarks: Rows that span the functions, the same for all families.
         prior_log_odds: Of every training task having hit every variable, infinite where it is
             known; None for those of `Hyperparameters.target_prior` everywhere.
-        resolution: Of the functions, relative to that of scores: multiplies the landmarks used.
+        resolution: Of the functions: multiplies the landmarks used.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ hurdle model, normal where they are positive:
 
 and in the tasks that hit the variable, with parameters that all variables and tasks share,
 
-.. math:: P(x > 0) = \sigma(a' + b' \eta), \qquad
+.. math:: P(x > 0) = \sigma(\min(7, \max(-7, a' + b' \eta))), \qquad
           x | x > 0 \sim N(\alpha' + \beta' \mu, c^2)
 
 beside a generic law (Beta-binomial, and normal-inverse-gamma for what is positive) of each task's
@@ -200,7 +200,7 @@ def fit_hurdle(
         prediction: By the observational mechanisms.
         free: Probability that the task did not hit the variable.
     """
-    weight = values.rows.spread(free)
+    weight = values.rows.spread(free * values.weight)
     present = values.present.double()
     presence = logistic(present, prediction, weight, mean=(0.0, 1.0), deviation=PRESENCE_DEVIATION)
     amount, variance = least_squares(

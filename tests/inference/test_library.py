@@ -12,7 +12,7 @@ from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.rows import TaskRows
-from tests.helpers import evidence_fit, tiny_world
+from tests.helpers import evidence_estimator, evidence_fit, tiny_world
 
 FAMILIES = [Family(0, 0), Family(1, 0b0101), Family(2, 0b0001), Family(3, 0b0111), Family(1, 0)]
 
@@ -140,3 +140,34 @@ def test_ranks_stay_where_all_are_certain():
     prepared = known.prepare([np.array([[0.0, value, 0.0, 0.0]] * 4) for value in (8.0, 9.0)])
     first, second = known.log_ratio(prepared, [family])[0].tolist()
     assert 20 < first < second < 30
+
+
+def test_a_variable_that_never_varied_is_no_target_unless_it_does():
+    """Where hits look like its one value, it would be the target of every task."""
+    arrays = [np.random.default_rng(task).normal(size=(30, 5)) for task in range(8)]
+    for task, rows in enumerate(arrays):
+        rows[:, 1 + task % 4] = 0
+        rows[:, 0] = 0
+    model = evidence_estimator(num_draws=20, warmup=5)
+    with pytest.warns(UserWarning, match="constant at column 'X1'"):
+        model.fit(TaskDataset.from_arrays(arrays), progress=False)
+    found = model.adapt(TaskDataset.from_arrays([rows[:5] for rows in arrays])).target_probs
+    for probs in (model.posterior.target_probs, found):
+        assert (probs[:, 0] < 0.3).all()
+        assert (probs.values[np.arange(8), 1 + np.arange(8) % 4] > 0.9).all()
+    moved = arrays[0][:5].copy()
+    moved[:, 0] = 3.0
+    probs = model.adapt(TaskDataset.from_arrays([moved])).target_probs
+    assert np.isfinite(probs).all()
+    assert probs[0, 0] != found[0, 0]
+
+
+def test_families_that_are_expected_are_judged_together():
+    known = MechanismLibrary(evidence_fit()._fit.scaling.evidence)
+    usual, other = [Family(0, 0b10), Family(1, 0)], Family(2, 0)
+    known.expect(usual)
+    tasks = known.prepare(evidence_fit()._fit.scaling.transform(new_tasks((4,))))
+    known.log_ratio(tasks, [other])
+    assert list(tasks.log_ratio) == [other]
+    known.log_ratio(tasks, usual[:1])
+    assert set(tasks.log_ratio) == {other, *usual}

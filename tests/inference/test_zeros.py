@@ -8,9 +8,11 @@ import torch
 
 from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.data.representation import Representation
-from pyro_metacadi.inference.evidence import evidence_of
+from pyro_metacadi.inference.empirical_bayes import informative
+from pyro_metacadi.inference.evidence import Sampling, evidence_of
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.zeros import has_zeros
+from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.tuning import row_scores
 from tests.helpers import evidence_estimator
 
@@ -20,6 +22,12 @@ CELLS = {"num_variables": 8, "num_tasks": 16, "num_samples": 60, "technical": "1
 def evidence_for(arrays, kind="auto"):
     tasks = TaskDataset.from_arrays(arrays)
     return evidence_of(tasks, Representation.fit(tasks, kind=kind))
+
+
+def found_zeros(arrays):
+    evidence = evidence_for(arrays)
+    every = [Family(variable, 0) for variable in range(evidence.num_variables)]
+    return has_zeros(evidence, informative(evidence, every))
 
 
 def positive(*shape, seed=0):
@@ -42,14 +50,26 @@ def emptied(rows, share, *, seed=0):
     ids=["fractions", "counts", "no zeros", "negative", "normal"],
 )
 def test_zeros_count_where_they_are_the_least_and_everywhere(arrays, expected):
-    assert has_zeros(evidence_for(arrays)) is expected
+    assert found_zeros(arrays) is expected
 
 
 def test_knocked_out_genes_alone_are_not_zeros_everywhere():
     arrays = [positive(30, 5, seed=task) for task in range(5)]
     for task, rows in enumerate(arrays):
         rows[:, task] = 0.0
-    assert not has_zeros(evidence_for(arrays))
+    assert not found_zeros(arrays)
+
+
+def test_variables_that_never_vary_are_not_asked():
+    arrays = [np.hstack([positive(20, 3, seed=t), np.zeros((20, 4))]) for t in range(3)]
+    assert not found_zeros(arrays)
+
+
+def test_the_zero_of_logarithms_is_a_one():
+    arrays = [np.maximum(1, positive(20, 3, seed=t) - 4) for t in range(3)]
+    sampling = Sampling(num_draws=10, warmup=5, num_chains=1, representation="log")
+    model = MetaCaDI(sampling=sampling).fit(TaskDataset.from_arrays(arrays), progress=False)
+    assert not model._fit.scaling.has_atom
 
 
 @pytest.fixture(scope="module")

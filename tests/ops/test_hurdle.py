@@ -57,7 +57,7 @@ def test_what_is_present_is_above_zero():
     assert values.present.tolist() == [[False, False, True, True]]
 
 
-@pytest.mark.parametrize("judge", ["free", "hit", "generic", "one more row"])
+@pytest.mark.parametrize("judge", ["free", "hit", "generic", "mixture"])
 def test_probabilities_of_zero_and_densities_of_the_rest_sum_to_one(judge):
     f = floats(0.7).view(1, 1)
     only = {"hit": floats(1, 1e-300), "generic": floats(1e-300, 1)}.get(judge, LAW.weight)
