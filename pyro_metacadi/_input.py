@@ -13,7 +13,12 @@ __all__ = ["read_tasks"]
 
 
 def read_tasks(
-    path: Path, *, task: str, covariates: Sequence[str] = (), log_scale: bool = False
+    path: Path,
+    *,
+    task: str,
+    covariates: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    log_scale: bool = False,
 ) -> "TaskDataset":
     """Tasks of a file, on request the natural logarithms of their values.
 
@@ -22,7 +27,7 @@ def read_tasks(
     """
     from pyro_metacadi import TaskDataset
 
-    tasks = TaskDataset.from_csv(path, task=task, covariates=covariates)
+    tasks = TaskDataset.from_csv(path, task=task, covariates=covariates, groups=groups)
     if not log_scale:
         return tasks
     import numpy as np

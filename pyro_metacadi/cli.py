@@ -40,12 +40,12 @@ the model and, in edge_probs.csv, every edge's probability. --log-scale takes th
 every value first; `adapt` remembers it. --chains sets how many Markov chains sample graphs.
 How many variables an experiment hits is learned, and expected of new ones too; with --target-prior
 every variable is judged on its own instead, with that probability before its rows are seen.
---covariate names a column that is no variable but that every variable may depend on, such as cell
-type or batch: numbers are quantities, text names groups (write batch 1 as b1). Give it once for
-each. `adapt` remembers them and needs them too.
+--covariate names a column that is no variable but that every variable may depend on, such as dose
+or cell type: numbers are quantities, text names groups. --group is for groups that may be written
+as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
 
 example:
-  metacadi fit data.csv --task condition --covariate batch --out model"""
+  metacadi fit data.csv --task condition --group batch --out model"""
 
 ADAPT = """\
 Find what new experiments hit, from a few rows each, with a saved model. Prints the most suspicious
@@ -103,7 +103,11 @@ def _fit(args: argparse.Namespace) -> None:
     from pyro_metacadi import MetaCaDI
 
     tasks = read_tasks(
-        args.data, task=args.task, covariates=args.covariate, log_scale=args.log_scale
+        args.data,
+        task=args.task,
+        covariates=args.covariate,
+        groups=args.group,
+        log_scale=args.log_scale,
     )
     model = MetaCaDI(target_prior=args.target_prior).fit(
         tasks,
@@ -135,7 +139,14 @@ def _adapt(args: argparse.Namespace) -> None:
 
     log_scale = read_record(args.model).get("log_scale", False)
     model = MetaCaDI.load(args.model, device=args.device)
-    tasks = read_tasks(args.data, task=args.task, covariates=model.covariates, log_scale=log_scale)
+    groups = [name for name, known in model.covariates.items() if known is not None]
+    tasks = read_tasks(
+        args.data,
+        task=args.task,
+        covariates=[name for name in model.covariates if name not in groups],
+        groups=groups,
+        log_scale=log_scale,
+    )
     posterior = model.adapt(tasks, seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
@@ -148,7 +159,7 @@ def _adapt(args: argparse.Namespace) -> None:
 
 def _tune(args: argparse.Namespace) -> None:
     check_table(args)
-    tasks = read_tasks(args.data, task=args.task, covariates=args.covariate)
+    tasks = read_tasks(args.data, task=args.task, covariates=args.covariate, groups=args.group)
     print(tuned(tasks, args))
 
 
@@ -208,6 +219,13 @@ def _parser() -> argparse.ArgumentParser:
             default=[],
             metavar="COLUMN",
             help="no variable, but what all may depend on; may be given again",
+        )
+        command.add_argument(
+            "--group",
+            action="append",
+            default=[],
+            metavar="COLUMN",
+            help="the same, of groups that may be written as numbers",
         )
     for command in (fit, adapt, tune):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")

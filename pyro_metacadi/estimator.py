@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from pyro_metacadi.checks import check_callbacks, check_count, check_device, check_seed
 from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
+from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
@@ -162,9 +163,9 @@ class MetaCaDI:
         return self._fitted().tasks.variables
 
     @property
-    def covariates(self) -> tuple[str, ...]:
-        """Names of the covariates that the fitted model reads beside the variables."""
-        return tuple(self._fitted().tasks.covariates)
+    def covariates(self) -> dict[str, tuple[str, ...] | None]:
+        """What the fitted model reads beside the variables: name -> groups, None for a quantity."""
+        return dict(CovariateCoding.of(self._fitted().tasks.covariates).groups)
 
     @property
     def history(self) -> dict[str, np.ndarray]:

@@ -205,6 +205,8 @@ def _read_tasks(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tas
     arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
     covariates, groups = None, header.get("covariates")  # older models do not know any
     if groups:
+        kind = tensors["data.covariates"].dtype
+        refuse_unless(kind == torch.float64, "data.covariates", kind)
         covariates = from_codes(tensors["data.covariates"].numpy(), groups)
     return TaskDataset.from_arrays(
         arrays, variables=header["variables"], tasks=header["tasks"], covariates=covariates

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from pyro_metacadi.checks import check_count, check_seed
 from pyro_metacadi.data.checks import check_tasks, within_reach
+from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError, DataError
@@ -137,8 +138,9 @@ def row_scores(
         seed: Of these.
 
     Returns:
-        Of each task, an array ``[row]``, in nats of the user's units. A value of 0 under a
-        logarithm or a root counts as the smallest positive one of its variable in training.
+        Of each task, an array ``[row]``, in nats of the user's units. A value of 0 counts
+        as its probability where zeros are everywhere, and as the smallest positive one of its
+        variable in training under a logarithm or a root.
 
     Raises:
         DataError: The tasks differ, or variables are missing or unknown.
@@ -232,7 +234,7 @@ def _folds(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list
         )
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(tasks))
-    rows = [generator.permutation(numbers) for numbers in tasks.row_numbers]
+    rows = [generator.permutation(numbers) for numbers in tasks._row_numbers]
     shown = [min(support_size, len(array) // 2) for array in rows]
     parts = []
     for out in np.array_split(order, min(folds, len(tasks))):
@@ -240,10 +242,24 @@ def _folds(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list
         if scored:
             left = tasks[np.setdiff1d(order, out).tolist()]
             names = [tasks.tasks[at] for at in scored]
-            seen = tasks.at([rows[at][: shown[at]] for at in scored], tasks=names)
-            asked = tasks.at([rows[at][shown[at] :] for at in scored], tasks=names)
+            _check_groups(left, tasks[names])
+            seen = tasks._at([rows[at][: shown[at]] for at in scored], tasks=names)
+            asked = tasks._at([rows[at][shown[at] :] for at in scored], tasks=names)
             parts.append(_Fold(left, seen, asked))
     return parts
+
+
+def _check_groups(left: TaskDataset, out: TaskDataset) -> None:
+    """Refuse groups of covariates that the tasks left do not have."""
+    for name, column in out.covariates.items():
+        known = left.covariates[name]
+        only = sorted(set(column.tolist()) - set(known.tolist()))
+        if known.dtype.kind == "U" and only:
+            raise DataError(
+                f"covariates: expected groups that occur in the tasks of several folds, got "
+                f"{only[0]!r} of {name!r} in {listed(map(repr, out.tasks))} only. Join it "
+                f"with another group, or tune without {name!r}."
+            )
 
 
 def _summary(table: "pandas.DataFrame", scores: Array) -> "pandas.DataFrame":

@@ -1,7 +1,7 @@
 """What `fit` and `adapt` ask of their data, and what they warn of."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, MetaCaDIWarning
-from pyro_metacadi.typing import Array
 
 __all__ = ["check_tasks", "warn_about", "within_reach"]
 
@@ -45,11 +44,11 @@ def within_reach(
     Warns:
         MetaCaDIWarning: A value was cut; names at most five tasks and columns.
     """
-    d = len(tasks.variables)  # an engine's scaling may add columns of its own
+    names = [f"column {name!r}" for name in tasks.variables]
     places = [
-        f"task {task!r}, column {tasks.variables[column]!r}"
+        f"task {task!r}, {names[column] if column < len(names) else 'a covariate'}"
         for task, rows in zip(tasks.tasks, standardised, strict=True)
-        for column in np.flatnonzero(np.abs(rows[:, :d]).max(axis=0) > REACH)
+        for column in np.flatnonzero(np.abs(rows).max(axis=0) > REACH).tolist()
     ]
     if places:
         warnings.warn(
@@ -65,8 +64,8 @@ def warn_about(tasks: TaskDataset) -> None:
     """Warn once for each way in which these tasks cannot tell what is asked of them.
 
     These are a variable constant over all tasks, up to rounding (within one task it is an ordinary
-    knock-out), tasks of one row, a single task, a single variable, and a covariate that has one
-    value in each task and another in every other task.
+    knock-out), tasks of one row, a single task, a single variable, and covariates that are
+    constant, copy a variable, or tell every task from all others.
 
     Args:
         tasks: The training tasks.
@@ -99,17 +98,43 @@ def warn_about(tasks: TaskDataset) -> None:
             f"variables: expected two or more, got one, {tasks.variables[0]!r}. A graph over one "
             f"variable has no edges: add variables."
         )
-    telling = [repr(name) for name, column in tasks.covariates.items() if _tells(column, tasks)]
-    if telling:
-        messages.append(
-            f"covariates: expected some that tasks share, got one that tells them apart, "
-            f"{listed(telling)}. What an intervention does is taken for its effect: leave it out."
-        )
+    messages += _about_covariates(tasks)
     for message in messages:
         warnings.warn(message, MetaCaDIWarning, stacklevel=3)  # the line that called `fit`
 
 
-def _tells(column: Array, tasks: TaskDataset) -> bool:
+def _about_covariates(tasks: TaskDataset) -> Iterator[str]:
+    columns = {name: column.tolist() for name, column in tasks.covariates.items()}
+    constant = [repr(name) for name, column in columns.items() if len(set(column)) == 1]
+    if constant:
+        yield (
+            f"covariates: expected values that vary, got a constant at {listed(constant)}. It says "
+            f"nothing: leave it out."
+        )
+    copied = [
+        f"{name!r} (of {variable!r})"
+        for name, column in columns.items()
+        for variable, values in zip(tasks.variables, tasks.values.T.tolist(), strict=True)
+        if column == values
+    ]
+    if copied:
+        yield (
+            f"covariates: expected others than the variables, got a copy, {listed(copied)}. "
+            f"Nothing is left of it to explain: leave the covariate out."
+        )
+    texts = {n: column for n, column in columns.items() if isinstance(column[0], str)}
+    if len(texts) > 1:
+        columns[" with ".join(texts)] = list(zip(*texts.values(), strict=True))
+    telling = [repr(name) for name, column in columns.items() if _tells(column, tasks)]
+    if telling:
+        yield (
+            f"covariates: expected some that tasks share, got what tells them apart, "
+            f"{telling[0]}. What an intervention does is taken for its effect: leave it out."
+        )
+
+
+def _tells(column: Sequence[Any], tasks: TaskDataset) -> bool:
     """Whether a covariate has one value in each task, and another in every other."""
-    values = [set(part.tolist()) for part in np.split(column, np.cumsum(tasks.num_rows)[:-1])]
+    ends = np.cumsum(tasks.num_rows)
+    values = [set(column[end - n : end]) for end, n in zip(ends, tasks.num_rows, strict=True)]
     return len(tasks) > 1 and len(set.union(*values)) == len(tasks) == sum(map(len, values))

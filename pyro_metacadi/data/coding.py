@@ -78,7 +78,7 @@ def from_codes(
     """The inverse of `CovariateCoding.codes`, of what a file says.
 
     Raises:
-        ValueError, IndexError, TypeError: The two do not fit.
+        ValueError, TypeError: The two do not fit.
     """
     if codes.ndim != 2 or codes.shape[1] != len(groups):
         raise ValueError(f"{len(groups)} covariates, got shape {list(codes.shape)}")
@@ -86,10 +86,11 @@ def from_codes(
         raise ValueError("finite covariates, got NaN or infinity")
     columns = {}
     for column, (name, names) in zip(codes.T, groups.items(), strict=True):
-        position = column.astype(int)
-        if names is not None and ((position != column) | (position < 0)).any():
-            raise ValueError(f"positions among the groups of covariate {name!r}")
-        columns[name] = column if names is None else np.array(names)[position]
+        columns[name] = column
+        if names is not None:
+            if ((column != np.floor(column)) | (column < 0) | (column >= len(names))).any():
+                raise ValueError(f"positions among the groups of covariate {name!r}")
+            columns[name] = np.array(names)[column.astype(int)]
     return columns
 
 

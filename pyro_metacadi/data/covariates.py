@@ -11,7 +11,7 @@ from pyro_metacadi.data.names import check_names, listed
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
 
-__all__ = ["Covariates", "aligned", "as_covariates", "joined", "taken"]
+__all__ = ["Covariates", "aligned", "as_covariates", "as_text", "joined", "taken"]
 
 Covariates = Mapping[str, Array]
 """Name -> value of each row: read-only, float64 (a quantity) or strings (groups)."""
@@ -31,20 +31,26 @@ def as_covariates(table: Any, *, num_rows: int = 0, variables: Sequence[str] = (
     """
     if table is None:
         return MappingProxyType({})
-    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+    if not isinstance(table, Mapping) and not _is_frame(table):
         raise DataError(
             f"covariates: expected a dict or data frame, got {type(table).__name__}. Pass one "
             f"value for each row, such as {{'batch': [...]}}."
         )
     names = check_names(list(table.keys()), what="covariates")
-    taken_names = [repr(name) for name in names if name in variables]
-    if taken_names:
+    twice = [repr(name) for name in names if name in variables]
+    if twice:
         raise DataError(
-            f"covariates: expected others than the variables, got {listed(taken_names)}. Leave "
+            f"covariates: expected others than the variables, got {listed(twice)}. Leave "
             f"them out of one of the two."
         )
     columns = zip(names, table.keys(), strict=True)
     return _fixed({name: _column(table[key], name, num_rows) for name, key in columns})
+
+
+def _is_frame(table: Any) -> bool:
+    import pandas as pd
+
+    return isinstance(table, pd.DataFrame)
 
 
 def taken(covariates: Covariates, rows: Int[np.ndarray, " kept"]) -> Covariates:
@@ -62,8 +68,9 @@ def aligned(covariates: Covariates, names: Sequence[str]) -> Covariates:
     unknown = [repr(name) for name in covariates if name not in names]
     if missing or unknown:
         raise DataError(
-            f"covariates: expected the same {len(names)} names, got {listed(missing) or 'none'} "
-            f"missing and {listed(unknown) or 'none'} unknown. Pass covariates= as in training."
+            f"covariates: expected {listed(map(repr, names)) or 'none'}, got "
+            f"{listed(missing) or 'none'} missing and {listed(unknown) or 'none'} unknown. Name "
+            f"the same covariates everywhere."
         )
     return _fixed({name: covariates[name] for name in names})
 
@@ -94,10 +101,7 @@ def _fixed(columns: dict[str, Array]) -> Covariates:
 def _column(values: Any, name: str, num_rows: int) -> Array:
     import pandas as pd
 
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        # numpy turns [1, "a"] into strings; objects keep what the caller wrote.
-        array = np.asarray(values, dtype=object)
+    array = _as_array(values, name)
     if array.shape != (num_rows,):
         raise DataError(
             f"covariates: expected {num_rows} values at {name!r}, one for each row of all tasks, "
@@ -110,20 +114,51 @@ def _column(values: Any, name: str, num_rows: int) -> Array:
             f"at {name!r}. Fill them in (a group may be called 'unknown') or drop these rows."
         )
     if all(isinstance(value, str) for value in array.tolist()):
-        text = array.astype(str)
-        check_names(np.unique(text), what=f"groups of covariate {name!r}")
-        return text
-    try:
-        numbers = np.array([float(value) for value in array.tolist() if not _is_text(value)])
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.empty(0)
-    if len(numbers) != num_rows or not np.isfinite(numbers).all():
+        check_names(dict.fromkeys(array.tolist()), what=f"groups of covariate {name!r}")
+        return array.astype(str)
+    numbers = np.array([_number(value) for value in array.tolist()])
+    if not np.isfinite(numbers).all():
+        value = array[np.flatnonzero(~np.isfinite(numbers))[0]]
         raise DataError(
-            f"covariates: expected finite numbers (a quantity) or text (groups), got something "
-            f"else at {name!r}. Convert it, with .astype(str) or .astype(float)."
+            f"covariates: expected finite numbers (a quantity) or text (groups) throughout, got "
+            f"{str(value)[:40]!r} at {name!r}. Write all values as numbers, or all as text."
         )
     return numbers
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str | bytes)
+def _as_array(values: Any, name: str) -> Array:
+    """Numbers as such, all else as objects; what is masked is missing, categories are text."""
+    try:
+        if isinstance(values, np.ma.MaskedArray):
+            array = np.array(values.data, dtype=object)
+            array[np.ma.getmaskarray(values)] = None
+            return array
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            # numpy turns [1, "a"] into strings and dates into numbers.
+            array = np.array([*values], dtype=object)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"covariates: expected a sequence of values at {name!r}, one for each row of all "
+            f"tasks, got {type(values).__name__} ({' '.join(str(error).split())}). Pass them task "
+            f"after task."
+        ) from error
+    return as_text(array) if str(getattr(values, "dtype", "")) == "category" else array
+
+
+def as_text(values: Any) -> Array:
+    """Labels as they are written; what is missing stays so."""
+    import pandas as pd
+
+    labels = [None if pd.isna(value) else str(value) for value in values]
+    return np.array(labels, dtype=object)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is none: text, and dates, which numpy would count from 1970."""
+    if isinstance(value, str | bytes | np.datetime64 | np.timedelta64):
+        return np.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan

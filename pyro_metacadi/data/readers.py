@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from pyro_metacadi._files import checked_path
+from pyro_metacadi.data.covariates import as_text
 from pyro_metacadi.data.names import check_names, listed, position_of
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
@@ -28,8 +29,8 @@ _UNREADABLE = (OSError, ValueError, EOFError, csv.Error, zlib.error, NotImplemen
 
 
 def grouped_rows(
-    df: Any, *, task: Any, covariates: Any = ()
-) -> tuple[list[Array], list[str], list[str], dict[str, Array]]:
+    df: Any, *, task: Any, covariates: Any = (), groups: Any = ()
+) -> tuple[list[Array], list[str], list[str], dict[str, Any]]:
     """Group the rows of a DataFrame by its column `task`.
 
     Returns:
@@ -49,9 +50,11 @@ def grouped_rows(
     names = check_names(df.columns, what="columns")
     at = position_of(str(task), among=names, what="task column")
     codes, labels = _task_codes(df.iloc[:, at])
+    quantities = check_names(covariates, what="covariates")
+    labelled = check_names(groups, what="groups")
     beside = [
         position_of(name, among=names, what="covariate")
-        for name in check_names(covariates, what="covariates")
+        for name in check_names((*quantities, *labelled), what="covariates")
     ]
     if at in beside:
         raise DataError(
@@ -61,7 +64,8 @@ def grouped_rows(
     rows = _cells(df.drop(columns=df.columns[[at, *beside]]))[order]
     arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
     variables = [name for place, name in enumerate(names) if place not in (at, *beside)]
-    columns = {names[place]: df.iloc[:, place].to_numpy()[order] for place in beside}
+    columns: dict[str, Any] = {names[place]: df.iloc[order, place] for place in beside}
+    columns |= {name: as_text(columns[name]) for name in labelled}
     return arrays, variables, labels, columns
 
 
@@ -107,7 +111,7 @@ def joined_frame(
     """
     if column in (*variables, *covariates):
         raise DataError(
-            f"task column: expected a name that no variable has, got {column!r}. "
+            f"task column: expected a name that no other column has, got {column!r}. "
             f"Pass another name, such as task='condition'."
         )
     frame = pd.DataFrame(values.copy(), columns=list(variables))
@@ -117,12 +121,15 @@ def joined_frame(
     return frame
 
 
-def read_table(path: str | os.PathLike[str], *, task: str) -> pd.DataFrame:
+def read_table(
+    path: str | os.PathLike[str], *, task: str, groups: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a .csv, .tsv (either may end in .gz) or .parquet file.
 
     Args:
         path: The file.
         task: The column whose labels are read as they are written (``01``, ``NA``).
+        groups: More such columns, but NA is missing there.
 
     Raises:
         DataError: Unknown extension; unreadable, empty or wrongly delimited. Names the path.
@@ -134,7 +141,9 @@ def read_table(path: str | os.PathLike[str], *, task: str) -> pd.DataFrame:
             return _read_parquet(path)
         if extension in _DELIMITERS:
             with _open(path) as handle:
-                return _read_delimited(handle, delimiter=_DELIMITERS[extension], task=task)
+                return _read_delimited(
+                    handle, delimiter=_DELIMITERS[extension], task=task, groups=groups
+                )
     except DataError as error:
         raise DataError(f"file {str(path)!r}: {error}") from error
     except UnicodeDecodeError as error:
@@ -169,7 +178,9 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _read_delimited(handle: IO[str], *, delimiter: str, task: str) -> pd.DataFrame:
+def _read_delimited(
+    handle: IO[str], *, delimiter: str, task: str, groups: Sequence[str]
+) -> pd.DataFrame:
     """Read a header, then rows that have as many fields.
 
     The header is read apart: pandas would rename a column that is there twice, and take the first
@@ -177,7 +188,9 @@ def _read_delimited(handle: IO[str], *, delimiter: str, task: str) -> pd.DataFra
     """
     header = next((row for row in csv.reader(handle, delimiter=delimiter) if row), [])
     _check_header(header, delimiter=delimiter)
-    dtypes: dict[Any, Any] = {at: str for at, name in enumerate(header) if name == task}
+    dtypes: dict[Any, Any] = {
+        at: str for at, name in enumerate(header) if name == task or name in groups
+    }
     missing: dict[Any, Any] = {
         at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)
     }

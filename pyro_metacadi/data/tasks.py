@@ -78,27 +78,37 @@ class TaskDataset:
         return cls(values, num_rows, names, task_names, beside)
 
     @classmethod
-    def from_dataframe(cls, df: Any, *, task: Any, covariates: Sequence[str] = ()) -> "TaskDataset":
+    def from_dataframe(
+        cls, df: Any, *, task: Any, covariates: Sequence[str] = (), groups: Sequence[str] = ()
+    ) -> "TaskDataset":
         """Build a dataset from a pandas DataFrame that holds all tasks.
 
         Args:
-            df: One row for each sample; every column but `task` and `covariates` is a variable.
+            df: One row for each sample; every column that is not named below is a variable.
             task: Name of the column that says which task a row is from. Tasks come in order of
                 first appearance; their rows need not be together. Labels become strings.
             covariates: Columns that are no variables of the graph, but that every variable may
-                depend on.
+                depend on: numbers are quantities, text and categories name groups.
+            groups: Further covariates, which name groups even where they are numbers.
 
         Raises:
             DataError: As `from_arrays`; also a missing column or label.
         """
         from pyro_metacadi.data.readers import grouped_rows
 
-        arrays, variables, labels, beside = grouped_rows(df, task=task, covariates=covariates)
+        arrays, variables, labels, beside = grouped_rows(
+            df, task=task, covariates=covariates, groups=groups
+        )
         return cls.from_arrays(arrays, variables=variables, tasks=labels, covariates=beside)
 
     @classmethod
     def from_csv(
-        cls, path: str | os.PathLike[str], *, task: str, covariates: Sequence[str] = ()
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        task: str,
+        covariates: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> "TaskDataset":
         """Build a dataset from a .csv, .tsv (either may end in .gz) or .parquet file with a header.
 
@@ -106,15 +116,16 @@ class TaskDataset:
             path: The file; its extension says how it is delimited.
             task: Name of the column that says which task a row is from.
             covariates: As in `from_dataframe`.
+            groups: As in `from_dataframe`; labels are read as they are written (``01``).
 
         Raises:
             DataError: As `from_dataframe`; also a file that cannot be read. Names the path.
         """
         from pyro_metacadi.data.readers import read_table
 
-        frame = read_table(path, task=task)
+        frame = read_table(path, task=task, groups=groups)
         try:
-            return cls.from_dataframe(frame, task=task, covariates=covariates)
+            return cls.from_dataframe(frame, task=task, covariates=covariates, groups=groups)
         except DataError as error:
             raise DataError(f"file {os.fspath(path)!r}: {error}") from error
 
@@ -138,10 +149,10 @@ class TaskDataset:
         Raises:
             DataError: An unknown task, a mask of the wrong length, or nothing selected.
         """
-        chosen, rows = positions(key, tasks=self.tasks), self.row_numbers
-        return self.at([rows[task] for task in chosen], tasks=[self.tasks[at] for at in chosen])
+        chosen, rows = positions(key, tasks=self.tasks), self._row_numbers
+        return self._at([rows[task] for task in chosen], tasks=[self.tasks[at] for at in chosen])
 
-    def at(self, rows: Sequence[Int[np.ndarray, " kept"]], *, tasks: Any) -> "TaskDataset":
+    def _at(self, rows: Sequence[Int[np.ndarray, " kept"]], *, tasks: Any) -> "TaskDataset":
         """Return tasks made of these rows.
 
         Args:
@@ -156,7 +167,7 @@ class TaskDataset:
         )
 
     @property
-    def row_numbers(self) -> list[Int[np.ndarray, " row"]]:
+    def _row_numbers(self) -> list[Int[np.ndarray, " row"]]:
         """Of each task, where its rows are in `values`."""
         return np.split(np.arange(len(self.values)), np.cumsum(self.num_rows)[:-1])
 
@@ -222,13 +233,13 @@ class TaskDataset:
             DataError: `drop_remainder` would leave nothing of a task.
         """
         rows, names = pieces(
-            self.row_numbers,
+            self._row_numbers,
             self.tasks,
             size=rows_per_task,
             seed=seed,
             drop_remainder=drop_remainder,
         )
-        return self.at(rows, tasks=names)
+        return self._at(rows, tasks=names)
 
     def take_rows(self, n: int, *, seed: Any) -> "TaskDataset":
         """Keep `n` random rows of every task, in their order.
@@ -241,7 +252,8 @@ class TaskDataset:
             ConfigError: `n` is not positive, or `seed` is no seed.
             DataError: A task has fewer than `n` rows.
         """
-        return self.at(random_rows(self.row_numbers, self.tasks, n=n, seed=seed), tasks=self.tasks)
+        rows = random_rows(self._row_numbers, self.tasks, n=n, seed=seed)
+        return self._at(rows, tasks=self.tasks)
 
     def to_dataframe(self, task: str = "task") -> "pandas.DataFrame":
         """Return all rows as a DataFrame: task names in column `task`, covariates, variables.

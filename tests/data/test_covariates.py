@@ -90,6 +90,27 @@ def test_columns_of_a_frame_become_covariates_in_the_order_of_its_tasks():
     assert data.covariates["old"].tolist() == [1.0, 0.0, 0.0]
 
 
+def test_groups_may_be_written_as_numbers():
+    frame = pd.DataFrame(
+        {"g": [1.0, 2, 3], "run": ["t", "t", "t"], "batch": [1, 2, 1], "plate": [7, 8, 7]}
+    )
+    frame["plate"] = frame["plate"].astype("category")
+    data = TaskDataset.from_dataframe(frame, task="run", covariates=["plate"], groups=["batch"])
+    assert data.covariates["batch"].tolist() == ["1", "2", "1"]
+    assert data.covariates["plate"].tolist() == ["7", "8", "7"]
+    assert data.variables == ("g",)
+
+
+def test_groups_of_a_file_are_read_as_written(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("g,run,batch\n1,t,01\n2,t,1\n")
+    data = TaskDataset.from_csv(path, task="run", groups=["batch"])
+    assert data.covariates["batch"].tolist() == ["01", "1"]
+    path.write_text("g,run,batch\n1,t,01\n2,t,\n")
+    with pytest.raises(DataError, match="got 1 of 2 missing at 'batch'"):
+        TaskDataset.from_csv(path, task="run", groups=["batch"])
+
+
 BAD = {
     "no table": (3, "expected a dict or data frame, got int"),
     "a variable": ({"X1": DOSE}, "others than the variables, got 'X1'"),
@@ -97,9 +118,18 @@ BAD = {
     "two columns": ({"dose": np.ones((10, 2))}, r"got shape \[10, 2\]"),
     "missing": ({"batch": [None, *BATCH[1:]]}, "got 1 of 10 missing at 'batch'"),
     "not a number": ({"dose": [np.nan] * 10}, "got 10 of 10 missing at 'dose'"),
-    "infinite": ({"dose": [np.inf] * 10}, "finite numbers .* got something else at 'dose'"),
-    "numbers and text": ({"batch": [1, *BATCH[1:]]}, "got something else at 'batch'"),
-    "dates": ({"day": pd.date_range("2026-01-01", periods=10)}, "something else at 'day'"),
+    "infinite": ({"dose": [np.inf] * 10}, "finite numbers .* got 'inf' at 'dose'"),
+    "numbers and text": ({"batch": [1, *BATCH[1:]]}, "got 'a' at 'batch'"),
+    "dates": ({"day": pd.date_range("2026-01-01", periods=10)}, "got .*2026.* at 'day'"),
+    "dates as numbers": (
+        {"day": np.arange(10).astype("datetime64[ns]")},
+        "finite numbers .* at 'day'",
+    ),
+    "masked": ({"dose": np.ma.array(DOSE, mask=[True] + [False] * 9)}, "got 1 of 10 missing"),
+    "a list for each task": ({"c": [["a"] * 4, ["a"] * 6]}, "a sequence of values at 'c'"),
+    "an array for each task": ({"c": [np.ones(4), np.ones(6)]}, "a sequence of values at 'c'"),
+    "no sequence": ({"c": 3}, "at 'c'"),
+    "a class": (pd.DataFrame, "expected a dict or data frame, got type"),
     "blank groups": ({"batch": [" ", *BATCH[1:]]}, "groups of covariate 'batch': expected names"),
     "a name twice": ({1: DOSE, "1": DOSE}, "'1' more than once"),
 }

@@ -72,7 +72,7 @@ def test_random_rows_leave_the_callers_generators_alone():
         (lambda data: data.take_rows(1, seed="a"), ConfigError, "seed: .*got 'a'"),
         (lambda data: data.split_rows(-2), ConfigError, "rows_per_task: .*got -2"),
         (lambda data: data.split_rows(2, seed=1.5), ConfigError, "seed: .*got 1.5"),
-        (lambda data: data.to_dataframe("X1"), DataError, "no variable has, got 'X1'"),
+        (lambda data: data.to_dataframe("X1"), DataError, "no other column has, got 'X1'"),
         (np.asarray, DataError, "tasks of unequal size"),
     ],
 )

@@ -8,8 +8,10 @@ import safetensors.torch
 
 from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.cli import main
+from pyro_metacadi.data.checks import warn_about
 from pyro_metacadi.errors import DataError, MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.evidence import Sampling
+from pyro_metacadi.tuning import tune
 from tests.helpers import evidence_estimator, tiny_estimator, tiny_tasks
 
 
@@ -62,7 +64,7 @@ def test_batches_that_confound_all_variables_are_told_from_edges(seed):
 def test_a_saved_model_knows_its_covariates(model, tmp_path):
     model.save(tmp_path / "model")
     again = MetaCaDI.load(tmp_path / "model")
-    assert again.covariates == model.covariates == ("batch", "batch_no")
+    assert again.covariates == model.covariates == {"batch": ("b0", "b1"), "batch_no": None}
     assert again.posterior.tasks == model.posterior.tasks
     new = small_tasks(rows=(3, 2), seed=5)
     assert again.adapt(new).target_probs.identical(model.adapt(new).target_probs)
@@ -94,6 +96,51 @@ def test_a_covariate_that_tells_tasks_apart_is_warned_of():
     named = TaskDataset.from_arrays(tasks.arrays, covariates=beside)
     with pytest.warns(MetaCaDIWarning, match="tells them apart, 'day'"):
         evidence_estimator(num_draws=30, warmup=10).fit(named, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("covariates", "message"),
+    [
+        (lambda tasks: {"dose": np.full(40, 5.0)}, "got a constant at 'dose'"),
+        (lambda tasks: {"copy": tasks.values[:, 0]}, r"got a copy, 'copy' \(of 'X1'\)"),
+        (
+            lambda tasks: {
+                "first": np.repeat(list("aabb"), tasks.num_rows),
+                "second": np.repeat(list("xyxy"), tasks.num_rows),
+            },
+            "tells them apart, 'first with second'",
+        ),
+    ],
+)
+def test_covariates_that_settle_or_say_nothing_are_warned_of(covariates, message):
+    tasks = tiny_tasks()
+    named = TaskDataset.from_arrays(tasks.arrays, covariates=covariates(tasks))
+    with pytest.warns(MetaCaDIWarning, match=message):
+        warn_about(named)
+
+
+def test_a_quantity_far_from_training_is_cut_with_a_warning(model):
+    new = small_tasks(rows=(3, 2), seed=5)
+    far = {**new.covariates, "batch_no": np.full(5, 1e9)}
+    moved = TaskDataset.from_arrays(new.arrays, covariates=far)
+    with pytest.warns(MetaCaDIWarning, match="others at task 'task1', a covariate"):
+        assert np.isfinite(model.adapt(moved).target_probs).all()
+
+
+def test_huge_quantities_are_saved_and_read_without_a_warning(tmp_path):
+    tasks = tiny_tasks()
+    beside = {"dose": np.random.default_rng(0).choice([1e20, 2e20], 40)}
+    named = TaskDataset.from_arrays(tasks.arrays, covariates=beside)
+    evidence_estimator(num_draws=10, warmup=5).fit(named, progress=False).save(tmp_path / "m")
+    assert MetaCaDI.load(tmp_path / "m").posterior.tasks == named
+
+
+def test_tuning_names_a_group_that_only_left_out_tasks_have():
+    tasks = tiny_tasks()
+    beside = {"batch": ["b1"] * 39 + ["rare"]}
+    named = TaskDataset.from_arrays(tasks.arrays, covariates=beside)
+    with pytest.raises(DataError, match=r"got 'rare' of 'batch' in .*'task4'.* Join it"):
+        tune(named, {"graph_prior": [0.1, 0.2]}, folds=2, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -130,5 +177,28 @@ def test_the_commands_remember_covariates(tmp_path, capsys):
     assert main(["fit", *table, *named, "--out", str(out), "--steps", "30", "--quiet"]) == 0
     assert "and 3 variables" in capsys.readouterr().out
     assert main(["adapt", str(out), *table, "--out", str(tmp_path / "found")]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                *table,
+                "--covariate",
+                "batch",
+                "--group",
+                "batch_no",
+                "--out",
+                str(tmp_path / "grouped"),
+                "--steps",
+                "30",
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    assert MetaCaDI.load(tmp_path / "grouped").covariates["batch_no"] == ("0.0", "1.0")
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(data.read_text().splitlines()[:4]) + "\n")
+    found = ["adapt", str(tmp_path / "grouped"), str(few), "--task", "run"]
+    assert main([*found, "--out", str(tmp_path / "few")]) == 0
     assert main(["fit", *table, "--covariate", "btach", "--out", str(tmp_path / "other")]) == 2
     assert "covariate: expected a known name, got 'btach'" in capsys.readouterr().err
