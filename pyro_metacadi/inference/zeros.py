@@ -18,21 +18,25 @@ ROUNDS = 6
 CERTAIN = 30.0
 """Nats that a known target counts for."""
 
+FEW = 0.05
+"""Zeros of a task that are worth a law of their own."""
+
 SETTLING = 3
 """Rounds for one family under a known law of hits."""
 
 
 def has_zeros(evidence: MechanismEvidence, families: Sequence[Family]) -> bool:
-    """Whether zero is the families' least value, and is in most of their tasks.
+    """Whether zero is the families' least value, and is found in most of their tasks.
 
-    Where zeros are what hits look like, they are in few tasks.
+    One row in twenty has to be zero there: where zeros are what hits look like, they are in few
+    tasks, and what is nearly always positive is once in a while zero by chance.
     """
     rows = evidence.rows
     values = evidence.values(rows, families, weight=evidence.weight)
     if (values.in_units(values.x) < -values.zero).any():
         return False
-    has_zero = rows.sum((~values.present).double()) > 0
-    return float(has_zero.double().mean()) > 0.5
+    share = rows.sum((~values.present).double()) / rows.num_rows
+    return float((share >= FEW).double().mean()) > 0.5
 
 
 def learned_hurdle_law(evidence: MechanismEvidence, families: Sequence[Family]) -> HurdleLaw:
