@@ -88,7 +88,7 @@ def draw_problem(name: str, seed: int) -> Problem:
 
 
 def _gp(seed: int, **options: Any) -> World:
-    return simulators.gp_anm(**SIZES, seed=seed, **options)
+    return simulators.gp_anm(**{**SIZES, **options}, seed=seed)
 
 
 def _nn(seed: int) -> World:
@@ -130,6 +130,11 @@ KINDS = {
         partial(_gp, intervention="mechanism"),
         _EVERYWHERE,
         ceiling=None,
+    ),
+    "gp_50": Kind(
+        "GP-ANM, hard N(0, 1), 50 variables and 50 training tasks",
+        partial(_gp, num_variables=50, num_tasks=50),
+        {"fit_seconds": "<= 300", "intv_ap": ">= .87", "edge_ap": ">= .97"},
     ),
     "nn": Kind(
         "NN-ANM, BaCaDI's protocol: 100 observational rows, 10 with each variable hit",
