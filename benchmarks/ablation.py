@@ -26,6 +26,7 @@ from pyro_metacadi import MetaCaDI, metrics
 from pyro_metacadi.data import representation
 from pyro_metacadi.inference import empirical_bayes, evidence, library
 from pyro_metacadi.models import evidence as scoring
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 
 WORLDS = ("gp", "nn", "sergio_ko", "sergio_kd", "sergio_kd_trajectory", "sergio_ko_10x")
@@ -70,6 +71,8 @@ def prior_odds(scored: Any, families: Any) -> Any:
     return scored.prior_log_odds
 
 
+GAUSSIAN = tuple(kernel for kernel in empirical_bayes.KERNELS if not kernel.long_share)
+
 Patch = tuple[Any, str, Any]
 VARIANTS: dict[str, tuple[dict[str, Any], list[Patch]]] = {
     "default": ({}, []),
@@ -93,6 +96,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[Patch]]] = {
     "coarse mechanisms for graphs": ({}, [(evidence, "LAST_RESOLUTION", 1.0)]),
     "coarse mechanisms for targets": ({}, [(library, "FINE", 1.0)]),
     "zeros as other values": ({}, [(evidence, "has_zeros", lambda *_: False)]),
+    "one length-scale for all parents": ({}, [(empirical_bayes, "KERNELS", GAUSSIAN)]),
     "one kernel": ({}, [(evidence, "best_kernel", lambda e, _: e.hyperparameters)]),
     "sparser graphs": ({"graph_prior": 0.03}, []),
     "no transformation": ({"sampling": evidence.Sampling(representation="identity")}, []),
@@ -147,7 +151,9 @@ def features_table(seeds: Sequence[int]) -> Any:
 def _evidence(problem: Any, units: Any, families: Any, *, count: int, kind: str) -> float:
     with patched([(evidence, "NUM_LANDMARKS", count), (scoring, "num_landmarks", _always(count))]):
         scored = evidence.evidence_of(problem.world.tasks, units, target_prior=0.05)
-        scored = scored.with_hyperparameters(replace(scored.hyperparameters, length_scale=1.0))
+        scored = scored.with_hyperparameters(
+            replace(scored.hyperparameters, kernel=Kernel(1.0, 1.0))
+        )
         change = [(scoring, "mechanism_features", fourier_features)] if kind == "fourier" else []
         with patched(change):
             return sum(scored.scores(families))
@@ -161,17 +167,15 @@ def fourier_features(
     x: torch.Tensor,
     landmarks: torch.Tensor,
     inputs: torch.Tensor,
-    *,
-    length_scale: float,
-    amplitude: float,
+    kernel: Kernel,
 ) -> torch.Tensor:
     """Random Fourier features, as many as there are landmarks (Rahimi and Recht 2007)."""
     generator = torch.Generator().manual_seed(0)
     size = len(landmarks)
-    frequency = torch.randn(x.shape[1], size, generator=generator) / length_scale
+    frequency = torch.randn(x.shape[1], size, generator=generator) / kernel.length_scale
     phase = torch.rand(size, generator=generator) * 2 * torch.pi
     wave = torch.cos(x @ (inputs.to(x.dtype).unsqueeze(-1) * frequency) + phase)
-    wave = wave * (2 * amplitude / size) ** 0.5 * inputs.any(-1).view(-1, 1, 1)
+    wave = wave * (2 * kernel.amplitude / size) ** 0.5 * inputs.any(-1).view(-1, 1, 1)
     constant = wave.new_full((*wave.shape[:-1], 1), 3.0)
     return torch.cat([wave, constant], -1)
 

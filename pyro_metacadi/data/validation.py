@@ -142,7 +142,12 @@ def as_numbers(
             raise DataError(f"rows: expected finite numbers, got {got} at {where}. {fix}")
 
     drop = "Drop or impute these rows."
-    refuse(_not_numbers, tables, "values that are no numbers", "Leave the column out or encode it.")
+    refuse(
+        _not_numbers,
+        tables,
+        "values that are no numbers",
+        "Leave the column out, write it in numbers, or name it in groups=.",
+    )
     refuse(_strings, tables, "numbers written as strings", "Convert them, with pandas.to_numeric.")
     numbers = [
         np.array([_as_float(cell) for cell in table.flat]).reshape(table.shape)

@@ -16,18 +16,20 @@ from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.models.evidence import Hyperparameters, MechanismEvidence
 from pyro_metacadi.ops.hurdle import HurdleLaw
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.typing import Array
 
 __all__ = ["EvidenceScaling", "check_tensor"]
 
 LAW = tuple(one.name for one in fields(InterventionLaw))
-NUMBERS = ("length_scale", "amplitude", "correlation", "target_prior")
+KERNEL = tuple(one.name for one in fields(Kernel))
+NUMBERS = ("correlation", "target_prior")
 RANGES: dict[str, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(
         ("scale", "length_scale", "amplitude", "law.scale"), lambda values: (values > 0).all()
     ),
-    "correlation": lambda value: (value >= 0) & (value <= 1),
+    **dict.fromkeys(("correlation", "long_share"), lambda value: (value >= 0) & (value <= 1)),
     "target_prior": lambda value: (value > 0) & (value < 1),
     "law.shift": lambda values: (values >= 0).all(),
     "law.weight": lambda values: (values > 0).all() & ((values.sum() - 1).abs() < 1e-6),
@@ -40,6 +42,7 @@ RANGES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 TENSORS = (
     *("kind", "mean", "scale", "landmarks", "num_targets", "prior_log_odds", "hurdle"),
+    *KERNEL,
     *NUMBERS,
     *(f"law.{name}" for name in LAW),
 )
@@ -71,7 +74,8 @@ class EvidenceScaling:
             "scale": torch.tensor(self.representation.scale),
             "landmarks": self.evidence.landmarks.clone(),
             "prior_log_odds": self.evidence.prior_log_odds.clone(),
-            **{name: torch.tensor(getattr(hyper, name), dtype=torch.float64) for name in NUMBERS},
+            **{name: _number(getattr(hyper.kernel, name)) for name in KERNEL},
+            **{name: _number(getattr(hyper, name)) for name in NUMBERS},
             **{f"law.{name}": getattr(hyper.law, name).clone() for name in LAW},
             "num_targets": _or_empty(hyper.num_targets),
             "hurdle": _or_empty(None if hyper.hurdle is None else hyper.hurdle.to_tensor()),
@@ -102,6 +106,7 @@ class EvidenceScaling:
         num_targets = part["num_targets"].to(device)
         numbers: dict[str, Any] = {name: float(part[name]) for name in NUMBERS}
         hyperparameters = Hyperparameters(
+            kernel=Kernel(**{name: float(part[name]) for name in KERNEL}),
             law=law,
             num_targets=num_targets if num_targets.numel() else None,
             hurdle=HurdleLaw.from_tensor(hurdle) if hurdle.numel() else None,
@@ -134,6 +139,10 @@ def check_tensor(
     return tensor
 
 
+def _number(value: float) -> Float[Tensor, ""]:
+    return torch.tensor(value, dtype=torch.float64)
+
+
 def _or_empty(values: Tensor | None) -> Float[Tensor, " value"]:
     return torch.empty(0, dtype=torch.float64) if values is None else values.clone()
 
@@ -151,7 +160,7 @@ def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int)
         "mean": (width,),
         "scale": (width,),
         "landmarks": (*landmarks, width),
-        **dict.fromkeys(NUMBERS, ()),
+        **dict.fromkeys((*KERNEL, *NUMBERS), ()),
         "prior_log_odds": (len(tasks), num_variables),
         "hurdle": (7 * bool(tensors["scaling.hurdle"].numel()),),
         "num_targets": (min(tensors["scaling.num_targets"].numel(), num_variables + 1),),

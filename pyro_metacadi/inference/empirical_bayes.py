@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 
 __all__ = [
@@ -21,8 +22,14 @@ __all__ = [
     "target_rate",
 ]
 
-KERNELS = ((1.0, 1.0), (2.0, 1.0), (2.0, 4.0), (4.0, 4.0))
-"""Length-scales and amplitudes to choose from, in (squared) standard deviations."""
+KERNELS = (
+    Kernel(1.0, 1.0),
+    Kernel(2.0, 1.0),
+    Kernel(2.0, 1.0, long_share=0.5),
+    Kernel(2.0, 4.0),
+    Kernel(4.0, 4.0),
+)
+"""To choose from."""
 
 GENERIC, MOSTLY_GENERIC, NOT_GENERIC = 0.05, 0.9, 1e-200
 """Share of the generic law at the start: usually; for hits that have nothing in common; and so that
@@ -158,9 +165,7 @@ def target_rate(evidence: MechanismEvidence, families: Sequence[Family]) -> floa
 def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hyperparameters:
     """The present hyper-parameters with the kernel of the highest evidence for these families."""
     present = evidence.hyperparameters
-    choices = [
-        replace(present, length_scale=length, amplitude=amplitude) for length, amplitude in KERNELS
-    ]
+    choices = [replace(present, kernel=kernel) for kernel in KERNELS]
     scores = [sum(evidence.with_hyperparameters(one).scores(families)) for one in choices]
     return choices[max(range(len(choices)), key=scores.__getitem__)]
 

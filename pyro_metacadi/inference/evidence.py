@@ -35,13 +35,14 @@ from pyro_metacadi.models.evidence import (
     families_of,
 )
 from pyro_metacadi.ops.graphs import topological_order
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.typing import Array
 
 __all__ = ["EvidenceFit", "Sampling", "evidence_of", "fit_evidence"]
 
-FIRST_KERNEL = (2.0, 1.0)
-"""Length-scale and amplitude of the first search; the second takes the best for its graph."""
+FIRST_KERNEL = Kernel(length_scale=2.0, amplitude=1.0)
+"""Of the first search; the second takes the best for its graph."""
 
 FIRST_RESOLUTION, LAST_RESOLUTION = 1 / 3, 2.0
 """Of mechanisms in the first search, and of rough ones where graphs of chains are scored."""
@@ -125,7 +126,7 @@ def evidence_of(
     scale, offset = (torch.tensor(part, device=device) for part in representation.law_units)
     if hyperparameters is None:
         law = initial_law(float(offset.median()), device=device)
-        hyperparameters = Hyperparameters(*FIRST_KERNEL, 0.0, target_prior, law)
+        hyperparameters = Hyperparameters(FIRST_KERNEL, 0.0, target_prior, law)
     if landmarks is None:
         generator = torch.Generator().manual_seed(stream_seed(seed, "landmarks") % 2**63)
         chosen = torch.randperm(len(rows.x), generator=generator)[:NUM_LANDMARKS]

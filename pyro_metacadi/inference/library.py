@@ -15,7 +15,7 @@ from pyro_metacadi.inference.zeros import joined_hurdles, judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle
-from pyro_metacadi.ops.nystroem import INTERCEPT, rbf_kernel, whitening
+from pyro_metacadi.ops.nystroem import INTERCEPT, whitening
 from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
@@ -184,11 +184,8 @@ class MechanismLibrary:
     def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> Prediction:
         """In float64: in float32 it would depend on how many rows there are."""
         evidence, fitted = self.evidence, self._fit(batch)
-        kernel = rbf_kernel(
-            rows.inputs,
-            evidence.landmarks_of(batch).double(),
-            evidence.input_mask(batch),
-            length_scale=evidence.hyperparameters.length_scale,
+        kernel = evidence.hyperparameters.kernel.correlation(
+            rows.inputs, evidence.landmarks_of(batch).double(), evidence.input_mask(batch)
         )
         output = kernel @ fitted.projection + fitted.constant
         values = evidence.values(rows, batch, weight=weight)
@@ -217,8 +214,7 @@ class MechanismLibrary:
         whiten = whitening(
             evidence.landmarks_of(batch),
             evidence.input_mask(batch),
-            length_scale=hyper.length_scale,
-            amplitude=hyper.amplitude,
+            hyper.kernel,
         )
         constant = INTERCEPT * weights[:, -1:]
         parts = whiten @ weights[:, :-1], constant, mechanism.noise_variance, ratio, hurdles

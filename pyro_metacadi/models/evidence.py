@@ -18,6 +18,7 @@ from torch import Tensor
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
 from pyro_metacadi.ops.relax import adjacency_from_order
@@ -46,8 +47,7 @@ class Hyperparameters:
     """What all mechanisms share; set by empirical Bayes.
 
     Attributes:
-        length_scale: Of the mechanisms' kernel, in standard deviations.
-        amplitude: Prior variance of a mechanism's values, in squared standard deviations.
+        kernel: Of the mechanisms.
         correlation: Of two rows of one task, beyond what the graph explains.
         target_prior: Probability that a task hits a variable, before seeing any rows.
         law: What an intervention looks like.
@@ -57,8 +57,7 @@ class Hyperparameters:
             It judges who was hit; graphs are scored without.
     """
 
-    length_scale: float
-    amplitude: float
+    kernel: Kernel
     correlation: float
     target_prior: float
     law: InterventionLaw
@@ -68,7 +67,7 @@ class Hyperparameters:
     @property
     def is_rough(self) -> bool:
         """Whether functions wiggle so much that the landmarks of resolution 1 miss some of it."""
-        return self.length_scale < ROUGH
+        return self.kernel.length_scale < ROUGH
 
     @property
     def targets(self) -> CountedTargets | IndependentTargets:
@@ -183,8 +182,7 @@ class MechanismEvidence:
             rows.inputs,
             self.landmarks_of(families),
             self.input_mask(families),
-            length_scale=self.hyperparameters.length_scale,
-            amplitude=self.hyperparameters.amplitude,
+            self.hyperparameters.kernel,
         )
 
     def landmarks_of(self, families: Sequence[Family]) -> Float[Tensor, "landmark input"]:

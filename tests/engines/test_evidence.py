@@ -329,6 +329,7 @@ def damages(name, tensor):
         "scaling.scale": [-1.0, 0.0],
         "scaling.length_scale": [-1.0, 0.0],
         "scaling.amplitude": [-1.0, 0.0],
+        "scaling.long_share": [-0.1, 1.1],
         "scaling.correlation": [-0.1, 1.1],
         "scaling.target_prior": [-1.0, 0.0, 1.0, 2.0],
         "scaling.law.scale": [-1.0, 0.0],

@@ -20,6 +20,7 @@ from pyro_metacadi.models.evidence import (
     MechanismEvidence,
     families_of,
 )
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.rows import TaskRows
 from tests.helpers import random_dag
@@ -41,9 +42,7 @@ def hyperparameters():
         relative=torch.tensor([False, True]),
         weight=floats(0.6, 0.1, 0.3),
     )
-    return Hyperparameters(
-        length_scale=2.0, amplitude=1.0, correlation=0.1, target_prior=0.2, law=law
-    )
+    return Hyperparameters(kernel=Kernel(2.0, 1.0), correlation=0.1, target_prior=0.2, law=law)
 
 
 def odds_of(known):

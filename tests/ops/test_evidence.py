@@ -21,6 +21,7 @@ from pyro_metacadi.ops.evidence import (
     kish_weight,
     regress,
 )
+from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.nystroem import mechanism_features
 from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows
@@ -348,8 +349,7 @@ def nearly_exact(noise, *, dtype):
     x = ((x - x.mean()) / x.std(correction=0)).to(dtype)
     rows = TaskRows(z.to(dtype), z[:, :0].to(dtype), (110,) * 20)
     masks = torch.tensor([[True, True, False], [True, False, True]])
-    kernel = {"length_scale": 2.0, "amplitude": 1.0}
-    features = mechanism_features(rows.x, rows.x[:48], masks, **kernel)
+    features = mechanism_features(rows.x, rows.x[:48], masks, Kernel(2.0, 1.0))
     return Design.of(features, x.expand(2, -1), rows)
 
 
