@@ -46,9 +46,10 @@ from pyro_metacadi.distributions import OrderedDAG
 from pyro_metacadi.engines.evidence_options import EvidenceOptions
 from pyro_metacadi.inference.candidates import score_table
 from pyro_metacadi.inference.evidence import Sampling, evidence_of, fit_evidence
+from pyro_metacadi.inference.graph_score import GraphScore, adjacency_of
 from pyro_metacadi.inference.graph_svi import fit_dag_guide
 from pyro_metacadi.inference.order_mcmc import sample_graphs
-from pyro_metacadi.inference.search import GraphScore, adjacency_of, climb
+from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.training import isolated
 from pyro_metacadi.models.evidence import MechanismEvidence, families_of
 from pyro_metacadi.ops.subsets import ScoreTable

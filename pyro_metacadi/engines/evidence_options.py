@@ -10,7 +10,7 @@ import torch
 
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.evidence import Sampling
-from pyro_metacadi.inference.search import CERTAIN
+from pyro_metacadi.inference.graph_score import CERTAIN
 from pyro_metacadi.ops.graphs import find_cycle
 from pyro_metacadi.typing import Array
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pyro_metacadi.inference.search import GraphScore, neighbours
+from pyro_metacadi.inference.graph_score import GraphScore, members
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.ops.subsets import ScoreTable
 
@@ -61,20 +61,14 @@ def _subset(child: int, candidates: Sequence[int], number: int) -> Family:
 
 
 def _candidates(family: Family, score: GraphScore, *, num_variables: int) -> list[int]:
-    near = [
-        other
-        for exchange in (False, True)
-        for other in neighbours(family, num_variables=num_variables, exchange=exchange)
-        if score.allows(other)
-    ]
+    near = [other for exchange in (False, True) for other in score.near(family, exchange=exchange)]
     value = score([family, *near])
     best: dict[int, float] = {}
     for other in near:
         gain = value[other] - value[family]
-        for j in range(num_variables):
-            if other.parents >> j & 1 and not family.parents >> j & 1:
-                best[j] = max(gain, best.get(j, gain))
-    parents = [j for j in range(num_variables) if family.parents >> j & 1]
+        for j in members(other.parents & ~family.parents):
+            best[j] = max(gain, best.get(j, gain))
+    parents = list(members(family.parents))
     least = NEGLIGIBLE if num_variables > FEW_VARIABLES else -torch.inf
     further = sorted((j for j in best if best[j] > least), key=lambda j: -best[j])
     return [*parents, *further[: max(0, MOST_CANDIDATES - len(parents))]]

@@ -23,9 +23,10 @@ from pyro_metacadi.inference.empirical_bayes import (
     row_correlation,
     target_rate,
 )
+from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_of
 from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
-from pyro_metacadi.inference.search import CERTAIN, GraphScore, adjacency_of, climb
+from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.training import stream_seed
 from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
 from pyro_metacadi.models.evidence import (

@@ -1,60 +1,19 @@
 """Greedy search for the graph with the highest score: where chains start."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from graphlib import TopologicalSorter
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
+from pyro_metacadi.inference.graph_score import GraphScore, adjacency_of, members
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.typing import Array
 
-__all__ = ["CERTAIN", "GraphScore", "adjacency_of", "climb", "neighbours", "reachable"]
-
-MOST_PARENTS = 8
-"""Families with more parents are not scored: their functions need more rows than there are."""
+__all__ = ["climb", "reachable"]
 
 SMALLEST_GAIN = 1e-6
-
-CERTAIN = 1e5
-"""Nats of an edge that is required or (negative) forbidden; more than any data can say."""
-
-
-@dataclass(frozen=True)
-class GraphScore:
-    """Log evidence plus log prior of families.
-
-    Attributes:
-        evidence: Log evidence of many families at once.
-        edge_log_odds: Log prior odds of every edge ``[parent, child]``, within +-`CERTAIN`.
-    """
-
-    evidence: Callable[[Sequence[Family]], list[float]]
-    edge_log_odds: Array
-
-    def __call__(self, families: Sequence[Family]) -> dict[Family, float]:
-        """Score of each family, by family."""
-        found = self.evidence(families)
-        return {
-            family: value + self.log_prior(family)
-            for family, value in zip(families, found, strict=True)
-        }
-
-    def log_prior(self, family: Family) -> float:
-        """Sum of the log odds of the family's edges, against those of the required edges alone."""
-        column = self.edge_log_odds[:, family.variable]
-        required = column[column >= CERTAIN].sum()
-        return float(column[list(_bits(family.parents))].sum() - required)
-
-    def allows(self, family: Family) -> bool:
-        """Whether the family has all required and no forbidden edges."""
-        return self.log_prior(family) > -CERTAIN / 2
-
-
-@dataclass(frozen=True)
-class _Step:
-    gain: float
-    changed: tuple[Family, ...]
 
 
 def climb(start: Sequence[Family], score: GraphScore) -> list[Family]:
@@ -70,97 +29,119 @@ def climb(start: Sequence[Family], score: GraphScore) -> list[Family]:
     Returns:
         The family of every variable at a local maximum.
     """
-    families = list(start)
+    state = _State(start, score)
     while True:
-        step = _best_step(families, score, exchange=False)
-        step = step or _best_step(families, score, exchange=True)
-        if step is None:
-            return families
-        for family in step.changed:
-            families[family.variable] = family
-
-
-def neighbours(family: Family, *, num_variables: int, exchange: bool) -> Iterator[Family]:
-    """Families with one parent more or fewer, or (`exchange`) with one exchanged for another."""
-    variable, parents = family
-    others = [j for j in range(num_variables) if j != variable]
-    if not exchange:
-        for j in others:
-            toggled = parents ^ (1 << j)
-            if toggled.bit_count() <= MOST_PARENTS:
-                yield Family(variable, toggled)
-        return
-    for k in _bits(parents):
-        for j in others:
-            if not parents >> j & 1:
-                yield Family(variable, parents ^ (1 << k) ^ (1 << j))
-
-
-def adjacency_of(families: Sequence[Family]) -> Bool[np.ndarray, "parent child"]:
-    """The graph of the families; ``adjacency[i, j]`` means X_i -> X_j."""
-    adjacency = np.zeros((len(families), len(families)), dtype=bool)
-    for child, parents in families:
-        adjacency[list(_bits(parents)), child] = True
-    return adjacency
+        path = reachable(state.adjacency)
+        step = max(state.toggle(path), state.reversal(path))
+        if step.gain <= SMALLEST_GAIN:
+            step = state.exchange(path)
+        if step.gain <= SMALLEST_GAIN:
+            return state.families
+        state.take(step)
 
 
 def reachable(
     adjacency: Bool[np.ndarray, "parent child"],
 ) -> Bool[np.ndarray, "variable variable"]:
-    """Whether there is a path from the row's variable to the column's; to itself there is."""
-    closure = adjacency | np.eye(len(adjacency), dtype=bool)
-    for _ in range(max(1, int(np.ceil(np.log2(len(adjacency) + 1))))):
-        closure = closure @ closure
-    return closure
+    """Whether a path leads from the row's variable to the column's; one to itself does.
+
+    Args:
+        adjacency: An acyclic graph.
+    """
+    path = np.eye(len(adjacency), dtype=bool)
+    children: dict[int, list[int]] = {
+        i: np.flatnonzero(row).tolist() for i, row in enumerate(adjacency)
+    }
+    for i in TopologicalSorter(children).static_order():  # children first
+        path[i] |= path[children[i]].any(0)
+    return path
 
 
-def _best_step(families: Sequence[Family], score: GraphScore, *, exchange: bool) -> _Step | None:
-    d = len(families)
-    near = [
-        other
-        for family in families
-        for other in neighbours(family, num_variables=d, exchange=exchange)
-        if score.allows(other)
-    ]
-    value = score([*families, *near])
-    adjacency = adjacency_of(families)
-    path = reachable(adjacency)
-    best = _Step(SMALLEST_GAIN, ())
-    for other in near:
-        gain = value[other] - value[families[other.variable]]
-        added = [j for j in _bits(other.parents) if not adjacency[j, other.variable]]
-        if gain > best.gain and not any(path[other.variable, j] for j in added):
-            best = _Step(gain, (other,))
-        if not exchange and not added:
-            best = max(best, _reversal(other, families, value, path=path, gain=gain), key=_gain)
-    return best if best.changed else None
+class _Step(NamedTuple):
+    gain: float
+    changed: tuple[Family, ...]
 
 
-def _reversal(
-    without: Family,
-    families: Sequence[Family],
-    value: dict[Family, float],
-    *,
-    path: Array,
-    gain: float,
-) -> _Step:
-    """The step that turns round the edge that `without` lacks, or none where it makes a cycle."""
-    child = without.variable
-    (parent,) = _bits(families[child].parents ^ without.parents)
-    turned = Family(parent, families[parent].parents | 1 << child)
-    # Another way from the parent to the child would close a cycle.
-    detour = any(path[parent, k] for k in _bits(without.parents))
-    if turned not in value or detour:
-        return _Step(0.0, ())
-    return _Step(gain + value[turned] - value[families[parent]], (without, turned))
+NOWHERE = _Step(-np.inf, ())
 
 
-def _gain(step: _Step) -> float:
-    return step.gain
+class _State:
+    """A graph, and what each change of it would gain: kept, for few change with a step.
 
+    Attributes:
+        families: Of every variable.
+        adjacency: Of the same graph.
+        gain: Of adding the edge or, where it is there, of removing it; -inf where that is not
+            to be tried.
+    """
 
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
+    def __init__(self, families: Sequence[Family], score: GraphScore) -> None:
+        self.families, self.score = list(families), score
+        self.adjacency = adjacency_of(families)
+        self.gain: Float[np.ndarray, "parent child"] = np.full(self.adjacency.shape, -np.inf)
+        self._exchanges: dict[int, tuple[Array, Array, list[Family]]] = {}
+        self._learn(families)
+
+    def take(self, step: _Step) -> None:
+        """Change the graph."""
+        for family in step.changed:
+            self.families[family.variable] = family
+            self.adjacency[:, family.variable] = False
+            self.adjacency[list(members(family.parents)), family.variable] = True
+            self._exchanges.pop(family.variable, None)
+        self._learn(step.changed)
+
+    def toggle(self, path: Bool[np.ndarray, "variable variable"]) -> _Step:
+        """The best edge to add or remove."""
+        # A path from the child to the parent would close a cycle.
+        gain = np.where(self.adjacency | ~path.T, self.gain, -np.inf)
+        parent, child = np.unravel_index(gain.argmax(), gain.shape)
+        return _Step(float(gain[parent, child]), (self._toggled(int(parent), int(child)),))
+
+    def reversal(self, path: Bool[np.ndarray, "variable variable"]) -> _Step:
+        """The best edge to turn round."""
+        parent, child = np.nonzero(self.adjacency)
+        if not len(parent):
+            return NOWHERE
+        # Another way from the parent to the child would close a cycle.
+        others = self.adjacency[:, child].T.copy()
+        others[np.arange(len(parent)), parent] = False
+        detour = (path[parent] & others).any(1)
+        gain = np.where(detour, -np.inf, self.gain[parent, child] + self.gain[child, parent])
+        best = gain.argmax()
+        i, j = int(parent[best]), int(child[best])
+        return _Step(float(gain[best]), (self._toggled(i, j), self._toggled(j, i)))
+
+    def exchange(self, path: Bool[np.ndarray, "variable variable"]) -> _Step:
+        """The best parent to exchange for another variable."""
+        self._learn_exchanges()
+        best = NOWHERE
+        for child, (added, gain, families) in self._exchanges.items():
+            possible = np.where(path[child, added], -np.inf, gain)
+            if len(possible) and possible.max() > best.gain:
+                best = _Step(float(possible.max()), (families[possible.argmax()],))
+        return best
+
+    def _toggled(self, parent: int, child: int) -> Family:
+        return Family(child, self.families[child].parents ^ 1 << parent)
+
+    def _learn(self, changed: Iterable[Family]) -> None:
+        """Gains of the edges to the variables of these families."""
+        near = {family: self.score.near(family, exchange=False) for family in changed}
+        value = self.score([*near, *(other for others in near.values() for other in others)])
+        for family, others in near.items():
+            self.gain[:, family.variable] = -np.inf
+            for other in others:
+                at = (other.parents ^ family.parents).bit_length() - 1
+                self.gain[at, family.variable] = value[other] - value[family]
+
+    def _learn_exchanges(self) -> None:
+        """Gains of exchanging parents, where they are not known."""
+        unknown = [family for family in self.families if family.variable not in self._exchanges]
+        near = {family: self.score.near(family, exchange=True) for family in unknown}
+        value = self.score([*near, *(other for others in near.values() for other in others)])
+        for family, others in near.items():
+            new = [(other.parents & ~family.parents).bit_length() - 1 for other in others]
+            gain = [value[other] - value[family] for other in others]
+            parts = np.array(new, dtype=int), np.array(gain, dtype=float), others
+            self._exchanges[family.variable] = parts

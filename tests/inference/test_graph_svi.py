@@ -12,8 +12,8 @@ from pyro.infer import TraceGraph_ELBO
 
 from pyro_metacadi.errors import ConfigError, GraphError
 from pyro_metacadi.guides import DAGGuide
+from pyro_metacadi.inference.graph_score import CERTAIN
 from pyro_metacadi.inference.graph_svi import GraphELBO, fit_dag_guide
-from pyro_metacadi.inference.search import CERTAIN
 from pyro_metacadi.inference.training import isolated
 from pyro_metacadi.models import SparseGraphPrior
 from pyro_metacadi.models.evidence import EvidenceModel, Family, MechanismEvidence
