@@ -26,6 +26,7 @@ from pyro_metacadi.inference.empirical_bayes import (
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_of
 from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
+from pyro_metacadi.inference.screening import screened_edges
 from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.training import stream_seed
 from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
@@ -176,11 +177,11 @@ def fit_evidence(
             bar.update()
             # The first graph is for the second hyper-parameters: coarse mechanisms will do.
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
-            families = climb(families, GraphScore(scored.scores, edge_log_odds))
+            families = climb(families, _graph_score(scored, families, edge_log_odds))
             bar.update()
         if evidence.hyperparameters.is_rough:
             evidence = evidence.with_resolution(LAST_RESOLUTION)
-        table = score_table(families, GraphScore(evidence.scores, edge_log_odds))
+        table = score_table(families, _graph_score(evidence, families, edge_log_odds))
         draws = sample_graphs(
             table,
             num_chains=num_chains,
@@ -193,6 +194,13 @@ def fit_evidence(
         bar.update()
     evidence = _ready_to_judge(evidence, families, target_prior=target_prior, atoms=atoms)
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
+
+
+def _graph_score(
+    evidence: MechanismEvidence, families: Sequence[Family], edge_log_odds: Array
+) -> GraphScore:
+    """Scores of families, of which those near these are worth trying."""
+    return GraphScore(evidence.scores, edge_log_odds, screened_edges(evidence, families))
 
 
 def _ready_to_judge(

@@ -156,7 +156,16 @@ def regress(
         + mean.square().sum(-1)
         + log_determinant
     )
-    return Regression(mean, torch.cholesky_inverse(factor), prediction, square_error, log_evidence)
+    return Regression(mean, _inverse(factor), prediction, square_error, log_evidence)
+
+
+def _inverse(
+    factor: Float[Tensor, "set feature feature"],
+) -> Float[Tensor, "set feature feature"]:
+    """Of L L^T, from L: on a CPU in half the time of `torch.cholesky_inverse`."""
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    root = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    return root.mT @ root
 
 
 HitLaw = Callable[

@@ -45,35 +45,38 @@ class Kernel:
             landmarks: Rows to compare with.
             inputs: Which columns each set reads; none gives 1.
         """
-        mixed = self.long_share > 0 and bool(inputs.any())
-        return (_of_two_scales if mixed else _gaussian)(self, x, landmarks, inputs)
+        count = int(inputs.sum(-1).max())
+        # The columns that each set reads, then others that count for nothing.
+        columns = inputs.to(torch.int8).sort(-1, descending=True).indices[:, :count]
+        read = inputs.gather(1, columns).to(x.dtype).unsqueeze(-1)
+        pair = x.mT[columns] * read, landmarks.mT[columns] * read
+        return (_of_two_scales if self.long_share > 0 else _gaussian)(self, *pair)
 
 
-def _gaussian(kernel: Kernel, x: Tensor, landmarks: Tensor, inputs: Tensor) -> Tensor:
-    """One product of matrices: the mask is folded into the landmarks."""
-    mask = inputs.to(x.dtype)
+def _gaussian(
+    kernel: Kernel,
+    x: Float[Tensor, "set input row"],
+    landmarks: Float[Tensor, "set input landmark"],
+) -> Float[Tensor, "set row landmark"]:
+    """One product of matrices, the squares of both sides among the inputs."""
     scale = -0.5 / kernel.length_scale**2
-    rows, points = x.square() @ (scale * mask.mT), landmarks.square() @ (scale * mask.mT)
-    exponent = torch.baddbmm(
-        rows.mT.unsqueeze(-1) + points.mT.unsqueeze(-2),
-        x.expand(len(mask), *x.shape),
-        (mask.unsqueeze(1) * landmarks).mT,
-        alpha=-2 * scale,
-    )
-    return exponent.clamp_(max=0).exp_()
+    left, right = (side.square().sum(1, keepdim=True) for side in (x, landmarks))
+    rows = torch.cat([x, left, torch.ones_like(left)], 1)
+    points = torch.cat([-2 * scale * landmarks, torch.full_like(right, scale), scale * right], 1)
+    return (rows.mT @ points).clamp_(max=0).exp_()
 
 
-def _of_two_scales(kernel: Kernel, x: Tensor, landmarks: Tensor, inputs: Tensor) -> Tensor:
-    """Input by input, no more of them than the largest set reads."""
+def _of_two_scales(
+    kernel: Kernel,
+    x: Float[Tensor, "set input row"],
+    landmarks: Float[Tensor, "set input landmark"],
+) -> Float[Tensor, "set row landmark"]:
+    """Input by input."""
     scale = -0.5 / (LONGER * kernel.length_scale) ** 2
-    count = int(inputs.sum(-1).max())
-    columns = inputs.to(torch.int8).sort(-1, descending=True).indices[:, :count]
-    product, share = x.new_ones(()), kernel.long_share
-    for at in columns.mT:
-        read = inputs.gather(1, at.unsqueeze(-1)).to(x.dtype)
-        gap = (x.mT[at] * read).unsqueeze(-1) - (landmarks.mT[at] * read).unsqueeze(-2)
-        long = gap.square_().mul_(scale).exp_()
+    product, share = x.new_ones(len(x), x.shape[-1], landmarks.shape[-1]), kernel.long_share
+    for left, right in zip(x.unbind(1), landmarks.unbind(1), strict=True):
+        long = (left.unsqueeze(-1) - right.unsqueeze(-2)).square_().mul_(scale).exp_()
         # Four squarings make the exponent sixteen times as large, and the length a quarter.
         short = long.square().square_().square_().square_()
-        product = long.mul_(share).add_(short, alpha=1 - share).mul_(product)
+        product *= long.mul_(share).add_(short, alpha=1 - share)
     return product

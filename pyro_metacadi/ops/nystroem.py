@@ -14,6 +14,7 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from pyro_metacadi.ops.kernels import Kernel
 
@@ -70,7 +71,7 @@ def mechanism_features(
     Returns:
         One feature per landmark, and the constant.
     """
-    whiten = whitening(landmarks, inputs, kernel)
-    features = kernel.correlation(x, landmarks, inputs) @ whiten.to(x.dtype)
-    constant = features.new_full((*features.shape[:-1], 1), INTERCEPT)
-    return torch.cat([features, constant], -1)
+    whiten = functional.pad(whitening(landmarks, inputs, kernel), (0, 1)).to(x.dtype)
+    features = kernel.correlation(x, landmarks, inputs) @ whiten
+    features[..., -1] = INTERCEPT  # in place: appended, it would cost a copy of all features
+    return features

@@ -57,14 +57,14 @@ class TaskRows:
     def sum(self, values: Float[Tensor, "*set row"]) -> Float[Tensor, "*set task"]:
         """Sum over the rows of each task, in float64."""
         parts = [part.double().sum(-1) for part in self.runs(values, dim=-1)]
-        return torch.cat(parts, -1)
+        return _joined(parts, dim=-1)
 
     def gram(
         self, left: Float[Tensor, "set row a"], right: Float[Tensor, "set row b"]
     ) -> Float[Tensor, "set task a b"]:
         """Sum of the outer products of `left` and `right` over the rows of each task."""
         pairs = zip(self.runs(left, dim=-2), self.runs(right, dim=-2), strict=True)
-        return torch.cat([a.mT @ b for a, b in pairs], 1)
+        return _joined([a.mT @ b for a, b in pairs], dim=1)
 
     def spread(self, values: Float[Tensor, "*set task"]) -> Float[Tensor, "*set row"]:
         """Give every row the value of its task."""
@@ -78,6 +78,11 @@ class TaskRows:
             run = values.narrow(dim, first, size * count)
             yield run.unflatten(dim, (count, size))
             first += size * count
+
+
+def _joined(parts: Sequence[Tensor], *, dim: int) -> Tensor:
+    """The parts in one tensor, without a copy where there is one only."""
+    return torch.cat(list(parts), dim) if len(parts) > 1 else parts[0]
 
 
 def equal_runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
