@@ -20,7 +20,9 @@ NEGLIGIBLE = -6.0
 """Nats: what makes a graph e^6 times less probable wherever it was tried is left out."""
 
 
-def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
+def score_table(
+    families: Sequence[Family], score: GraphScore, *, explored: GraphScore | None = None
+) -> ScoreTable:
     """Scores of subsets of each variable's candidate parents: those near the graph given.
 
     A candidate is a parent in the graph given, or a variable that would cost the graph little (or
@@ -29,19 +31,21 @@ def score_table(families: Sequence[Family], score: GraphScore) -> ScoreTable:
     Args:
         families: A graph of high score: the family of every variable.
         score: Of families.
+        explored: A cheaper score that finds the candidates, such as that of the search.
     """
-    candidates = [_candidates(family, score, num_variables=len(families)) for family in families]
+    d, near = len(families), explored or score
+    candidates = [_candidates(family, near, num_variables=d) for family in families]
     subsets = [
         [_subset(child, chosen, number) for number in range(1 << len(chosen))]
         for child, chosen in enumerate(candidates)
     ]
-    near = [
+    entries = [
         family
         for best, group in zip(families, subsets, strict=True)
         for family in group
-        if score.allows(family) and (len(families) <= FEW_VARIABLES or _within_reach(family, best))
+        if score.allows(family) and (d <= FEW_VARIABLES or _within_reach(family, best))
     ]
-    value = score(near)
+    value = score(entries)
     table = [
         torch.tensor([value.get(family, -torch.inf) for family in group], dtype=torch.float64)
         for group in subsets

@@ -179,9 +179,12 @@ def fit_evidence(
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
             families = climb(families, _graph_score(scored, families, edge_log_odds))
             bar.update()
+        explored = _graph_score(evidence, families, edge_log_odds)
         if evidence.hyperparameters.is_rough:
             evidence = evidence.with_resolution(LAST_RESOLUTION)
-        table = score_table(families, _graph_score(evidence, families, edge_log_odds))
+        table = score_table(
+            families, replace(explored, evidence=evidence.scores), explored=explored
+        )
         draws = sample_graphs(
             table,
             num_chains=num_chains,

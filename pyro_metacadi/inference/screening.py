@@ -17,6 +17,9 @@ MOST_SCREENED = 24
 RESOLUTION = 1 / 3
 """Of the functions of one parent that are looked for."""
 
+LEAST_WEIGHT = 0.01
+"""Of a row whose task hit the variable, so that one whom all tasks hit has parents to try too."""
+
 
 def screened_edges(
     evidence: MechanismEvidence, families: Sequence[Family]
@@ -51,8 +54,9 @@ def _residuals(
     residual = torch.zeros_like(evidence.rows.x)
     for batch, design in evidence.designs(families):
         mechanism = evidence.fitted(batch, design)
-        free = (1 - mechanism.target_probability) / mechanism.noise_variance.unsqueeze(-1).sqrt()
-        rest = (design.x - design.predict(mechanism.mean)) * evidence.rows.spread(free)
+        free = (1 - mechanism.target_probability).clamp(min=LEAST_WEIGHT)
+        weight = evidence.rows.spread(free / mechanism.noise_variance.unsqueeze(-1).sqrt())
+        rest = (design.x - design.predict(mechanism.mean)) * weight
         residual[:, [family.variable for family in batch]] = rest.mT.to(residual.dtype)
     return residual
 

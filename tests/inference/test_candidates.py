@@ -105,3 +105,14 @@ def test_draws_follow_the_law_that_enumeration_gives(num_variables, seed):
     drawn = {g.tobytes(): c / counts.sum() for g, c in zip(graphs, counts, strict=True)}
     assert drawn.keys() <= law.keys()
     assert 0.5 * sum(abs(p - drawn.get(g, 0.0)) for g, p in law.items()) <= 0.02
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cheaper_score_finds_candidates_but_leaves_no_trace_in_the_table(seed):
+    score, cheap = random_score(6, seed=seed), random_score(6, seed=seed, log_odds=-0.3)
+    families = climb(empty(6), score)
+    table = score_table(families, score, explored=cheap)
+    assert table.candidates == score_table(families, cheap).candidates
+    found = {f: v for f, v in entries(table).items() if v > -np.inf}
+    assert found == score(list(found))
+    assert found.keys() >= set(families)
