@@ -34,8 +34,9 @@ class OrderMCMC(MCMCKernel):
     """A kernel for ``pyro.infer.MCMC`` that moves several chains of orders side by side.
 
     A sweep relocates every variable once, in random sequence, by Gibbs sampling over all positions,
-    proposes d // 2 swaps, and proposes that each chain and its heated copies exchange orders. Then
-    every variable's parents are drawn given the order. A draw holds, in float64 on the CPU,
+    proposes d // 2 swaps of variables one of which may be the other's parent, and proposes that
+    each chain and its heated copies exchange orders. Then every variable's parents are drawn given
+    the order. A draw holds, in float64 on the CPU,
 
     * ``order_score`` ``[chain, variable]``: minus the position, so that the larger comes first;
     * ``edge`` ``[chain, parent, child]``: the DAG, `adjacency_from_order` of both. Pairs that the
@@ -117,56 +118,70 @@ class OrderMCMC(MCMCKernel):
 
     def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move every chain by `thin` sweeps from ``params["order_score"]`` and draw a DAG each."""
-        cold = torch.argsort(order_ranks(params["order_score"]), dim=-1).numpy()
-        order = np.concatenate([cold, self._heated])
-        key = self._moves.keys(order)
+        rank = np.concatenate([order_ranks(params["order_score"]).numpy(), self._heated])
+        key = self._moves.keys(rank)
         for _ in range(self._thin):
-            order, key = self._exchange(*self._sweep(order, key))
+            self._sweep(rank, key)
+            rank, key = self._exchange(rank, key)
         num_chains = self._shape[0]
-        self._heated = order[num_chains:]
-        return self._draw(order[:num_chains], key[:num_chains])
+        self._heated = rank[num_chains:]
+        return self._draw(rank[:num_chains], key[:num_chains])
 
-    def _sweep(self, order: Array, key: Array) -> tuple[Array, Array]:
-        # Of an exponential variate E, -log E is Gumbel and -E the log of a uniform one; dividing
-        # these by the power is raising the weights to it.
-        (rows, size), swaps = order.shape, order.shape[1] // 2
-        moved = self._exponential(rows, size).argsort(1)
-        noise = -np.log(self._exponential(size, rows, size)) / self._power[:, None]
-        for k in range(size):
-            order, key = self._moves.relocate(order, key, moved=moved[:, k], noise=noise[k])
-        pairs = self._exponential(swaps, rows, size).argsort(2)[..., :2]
-        thresholds = -self._exponential(swaps, rows) / self._power
-        for pair, threshold in zip(pairs, thresholds, strict=True):
-            order, key = self._moves.swap(order, key, pair=pair, threshold=threshold)
-        return order, key
+    def _sweep(self, rank: Array, key: Array) -> None:
+        """Relocate every variable, and propose to swap half as many with a relative."""
+        # Of an exponential variate E, -log E is Gumbel and -E the log of a uniform one.
+        rows, size = rank.shape
+        stretches = 1 + max(len(relatives) for relatives in self._moves.relatives)
+        noise = -np.log(self._exponential(size, rows, stretches))
+        uniform = self._uniform(size, rows)
+        for variable in self._uniform(size).argsort():
+            self._moves.relocate(
+                rank,
+                key,
+                int(variable),
+                power=self._power,
+                noise=noise[variable],
+                uniform=uniform[variable],
+            )
+        first_ones, others = self._uniform(size).argsort()[: size // 2], self._uniform(size // 2)
+        thresholds = -self._exponential(size // 2, rows) / self._power
+        for first, other, threshold in zip(first_ones, others, thresholds, strict=True):
+            relatives = self._moves.relatives[first]
+            if len(relatives):
+                second = relatives[int(other * len(relatives))]
+                pair = int(first), int(second)
+                self._moves.swap(rank, key, pair, threshold=threshold)
 
-    def _exchange(self, order: Array, key: Array) -> tuple[Array, Array]:
+    def _exchange(self, rank: Array, key: Array) -> tuple[Array, Array]:
         num_chains = self._shape[0]
         power = self._power.reshape(-1, num_chains)
         for first in (0, 1):
-            rows = np.arange(len(order)).reshape(power.shape)
+            rows = np.arange(len(rank)).reshape(power.shape)
             lower = np.arange(first, len(power) - 1, 2)
             weight = self._moves.log_weight(key).reshape(power.shape)
             gain = (power[lower] - power[lower + 1]) * (weight[lower + 1] - weight[lower])
             accept = -self._exponential(*gain.shape) < gain
             rows[lower] += num_chains * accept
             rows[lower + 1] -= num_chains * accept
-            order, key = order[rows.ravel()], key[rows.ravel()]
+            rank, key = rank[rows.ravel()], key[rows.ravel()]
             self._exchanges += (accept.sum(), accept.size)
-        return order, key
+        return rank, key
 
-    def _draw(self, order: Array, key: Array) -> dict[str, Tensor]:
-        rank = torch.from_numpy(order.argsort(1))
+    def _draw(self, rank: Array, key: Array) -> dict[str, Tensor]:
         offset = torch.from_numpy(self._moves.offset)
-        allowed = torch.from_numpy(key).gather(1, rank) - offset
+        allowed = torch.from_numpy(key) - offset
         parents = sample_subsets(self._levels, allowed, generator=self._generator)
         edge = (parents[:, None, :] & self._bits.T) != 0
         log_score = self._table[offset + parents].sum(-1)
-        return {"order_score": -rank.double(), "edge": edge.double(), "log_score": log_score}
+        order_score = -torch.from_numpy(rank).double()
+        return {"order_score": order_score, "edge": edge.double(), "log_score": log_score}
 
     def _exponential(self, *shape: int) -> Array:
         variates = torch.empty(shape, dtype=torch.float64)
         return variates.exponential_(generator=self._generator).numpy()  # never 0
+
+    def _uniform(self, *shape: int) -> Array:
+        return torch.rand(shape, dtype=torch.float64, generator=self._generator).numpy()
 
     def _start(self, orders: Tensor) -> None:
         every = torch.arange(self._shape[1])
@@ -175,16 +190,16 @@ class OrderMCMC(MCMCKernel):
                 f"initial_orders: expected for each of {self._shape[0]} chains a permutation of "
                 f"{self._shape[1]} variables, got {orders.tolist()}. Pass one order per chain."
             )
-        order = orders.long().numpy()
-        key = self._moves.keys(order)
+        rank = orders.long().argsort(-1).numpy()
+        key = self._moves.keys(rank)
         impossible = np.flatnonzero(self._moves.log_weight(key) == -np.inf)
         if len(impossible):
             raise ConfigError(
                 f"initial_orders: expected orders that allow a graph with a finite score, got "
-                f"{order[impossible[0]].tolist()} in chain {impossible[0]}. Leave them to chance."
+                f"{orders[impossible[0]].tolist()} in chain {impossible[0]}. Leave them to chance."
             )
-        self._heated = np.tile(order, (len(self._power) // self._shape[0] - 1, 1))
-        self._initial = self._draw(order, key)
+        self._heated = np.tile(rank, (len(self._power) // self._shape[0] - 1, 1))
+        self._initial = self._draw(rank, key)
 
 
 def sample_graphs(
