@@ -39,8 +39,8 @@ class OrderMCMC(MCMCKernel):
     the order. A draw holds, in float64 on the CPU,
 
     * ``order_score`` ``[chain, variable]``: minus the position, so that the larger comes first;
-    * ``edge`` ``[chain, parent, child]``: the DAG, `adjacency_from_order` of both. Pairs that the
-      order forbids are 0, not drawn from the prior;
+    * ``parent_set`` ``[chain, variable]``: which of its candidates are a variable's parents, the
+      DAG's `ScoreTable.adjacency`; not ``[parent, child]``, for ``MCMC`` keeps every draw;
     * ``log_score`` ``[chain]``: the log score of that DAG, ``table.log_prob``.
 
     Args:
@@ -76,13 +76,13 @@ class OrderMCMC(MCMCKernel):
         # Rows of orders are all chains at power 1, then all at the next lower power.
         self._power = np.repeat(np.geomspace(1, 0.1, copies), num_chains)
         self._generator = torch.Generator().manual_seed(stream_seed(seed, "order_mcmc"))
-        self._bits, self._table = table.bits(), table.padded().ravel()
+        self._table = table.padded().ravel()
         self._levels = subset_levels(table.padded())
-        self._moves = OrderMoves(self._levels[-1], self._bits)
+        self._moves = OrderMoves(self._levels[-1], table.bits())
         self._process = os.getpid()
         if initial_orders is None:
             initial_orders = random_orders(
-                self._levels[-1], self._bits, num_orders=num_chains, generator=self._generator
+                self._levels[-1], table.bits(), num_orders=num_chains, generator=self._generator
             )
         self._start(initial_orders)
         self.setup(0)
@@ -171,10 +171,9 @@ class OrderMCMC(MCMCKernel):
         offset = torch.from_numpy(self._moves.offset)
         allowed = torch.from_numpy(key) - offset
         parents = sample_subsets(self._levels, allowed, generator=self._generator)
-        edge = (parents[:, None, :] & self._bits.T) != 0
         log_score = self._table[offset + parents].sum(-1)
         order_score = -torch.from_numpy(rank).double()
-        return {"order_score": order_score, "edge": edge.double(), "log_score": log_score}
+        return {"order_score": order_score, "parent_set": parents.double(), "log_score": log_score}
 
     def _exponential(self, *shape: int) -> Array:
         variates = torch.empty(shape, dtype=torch.float64)
@@ -235,5 +234,5 @@ def sample_graphs(
     mcmc = MCMC(kernel, num_draws, warmup, hook_fn=report, disable_progbar=True)
     mcmc.run()
     draws = mcmc.get_samples()
-    adjacency = draws["edge"].to(torch.int8).transpose(0, 1).contiguous()
+    adjacency = table.adjacency(draws["parent_set"].long().transpose(0, 1))
     return {"adjacency": adjacency, "log_score": draws["log_score"].T.contiguous()}

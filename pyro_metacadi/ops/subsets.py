@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int8, Int64
 from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
@@ -194,6 +194,17 @@ class ScoreTable:
         for row, scores in zip(table, self.log_score, strict=True):
             row[: len(scores)] = scores.detach()
         return table
+
+    def adjacency(
+        self, parent_set: Int64[Tensor, "*draw variable"]
+    ) -> Int8[Tensor, "*draw parent child"]:
+        """Graphs in which every variable has the candidates of this subset for parents."""
+        shape = (*parent_set.shape[:-1], self.num_variables, self.num_variables)
+        graphs = torch.zeros(shape, dtype=torch.int8)
+        for child, candidates in enumerate(self.candidates):
+            for k, parent in enumerate(candidates):
+                graphs[..., parent, child] = (parent_set[..., child] >> k & 1).to(torch.int8)
+        return graphs
 
     def log_prob(
         self, adjacency: Float64[Tensor, "*draw parent child"]

@@ -146,3 +146,19 @@ def test_a_table_that_is_no_score_is_refused_by_name(candidates, scores, message
     with pytest.raises(ConfigError, match=f"^{message}") as caught:
         ScoreTable(candidates, scores)
     assert isinstance(caught.value, MetaCaDIError)
+
+
+@given(st.integers(0, 2**32))
+def test_graphs_of_parent_sets_have_the_scores_of_these_sets(seed):
+    generator = torch.Generator().manual_seed(seed)
+    candidates = [[2, 1, 3], [], [0], [2, 0]]
+    scores = [torch.randn(1 << len(c), generator=generator).double() for c in candidates]
+    table = ScoreTable(candidates, scores)
+    chosen = torch.stack(
+        [torch.randint(len(s), (5, 2), generator=generator) for s in scores], dim=-1
+    )
+    graphs = table.adjacency(chosen)
+    assert graphs.shape == (5, 2, 4, 4)
+    expected = sum(s[c] for s, c in zip(scores, chosen.unbind(-1), strict=True))
+    torch.testing.assert_close(table.log_prob(graphs.double()), expected)
+    assert int(table.adjacency(torch.tensor([5, 0, 0, 2]))[3, 0]) == 1  # bit 2 is candidate 3
