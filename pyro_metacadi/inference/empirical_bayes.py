@@ -192,8 +192,7 @@ def _refine(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> In
         spread = torch.cat(
             [design.spread(m.covariance) for (_, design), m in zip(fits, mechanisms, strict=True)]
         )
-        for _ in range(STEPS):
-            law = law.updated(values, prediction, noise, hit=hit, spread=spread)
+        law = law.updated(values, prediction, noise, hit=hit, spread=spread, num_steps=STEPS)
     return law
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_metacadi.ops.evidence import LOG_2PI
 from pyro_metacadi.ops.generic_law import generic_row_log_prob
+from pyro_metacadi.ops.moments import Moments
 from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["InterventionLaw"]
@@ -74,19 +75,8 @@ class InterventionLaw:
             noise_variance: Of the mechanisms.
             spread: Variance of the prediction, summed over the rows of each task.
         """
-        x, f = values.in_units(values.x), values.in_units(prediction)
-        count = values.rows.num_rows
-        own = spread * values.scale.square().unsqueeze(-1)
-        terms = [values.generic]
-        for k, variance in enumerate(self._variance(values, noise_variance)):
-            residual = x - self.slope[k] * f - self.intercept[k]
-            error = values.rows.sum(residual.square()) + self.slope[k].square() * own
-            unit = 2 * values.scale.log().unsqueeze(-1)
-            log_variance = variance.unsqueeze(-1).log() - unit
-            log_prob = -0.5 * (count * (LOG_2PI + log_variance) + error / variance.unsqueeze(-1))
-            shift = self._task_shift(k, values, residual, variance)
-            terms.insert(-1, values.weight * log_prob + shift.log_evidence)
-        return torch.stack(terms) + self.weight.log().view(-1, 1, 1)
+        moments = Moments.of(values, prediction, spread=spread)
+        return self._component_log_prob(moments, noise_variance)
 
     def log_prob(
         self,
@@ -116,7 +106,7 @@ class InterventionLaw:
         terms = []
         for k, variance in enumerate(self._variance(values, noise_variance)):
             residual = x - self.slope[k] * f - self.intercept[k]
-            shift = self._task_shift(k, values, residual, variance)
+            shift = self._task_shift(k, values, values.rows.sum(residual), variance)
             scale = values.rows.spread(variance.unsqueeze(-1) + shift.variance).sqrt()
             law = torch.distributions.Normal(values.rows.spread(shift.mean), scale)
             terms.append(law.log_prob(residual) + values.scale.log().unsqueeze(-1))
@@ -131,8 +121,9 @@ class InterventionLaw:
         *,
         hit: Float[Tensor, "set task"],
         spread: Float[Tensor, "set task"] | float = 0.0,
+        num_steps: int = 1,
     ) -> "InterventionLaw":
-        """One step of expectation-maximisation, tasks counting by their probability of a hit.
+        """Steps of expectation-maximisation, tasks counting by their probability of a hit.
 
         Args:
             values: Of all variables, in all tasks.
@@ -140,19 +131,44 @@ class InterventionLaw:
             noise_variance: Of the mechanisms.
             hit: Probability of each task having hit the variable.
             spread: As in `component_log_prob`.
+            num_steps: How many.
         """
-        joint = self.component_log_prob(values, prediction, noise_variance, spread=spread)
-        share = torch.softmax(joint, 0) * hit
-        x, f = values.in_units(values.x), values.in_units(prediction)
-        unit = self._variance(values, noise_variance) / self.scale.square().unsqueeze(-1)
+        moments, law = Moments.of(values, prediction, spread=spread), self
+        for _ in range(num_steps):
+            law = law._step(moments, noise_variance, hit=hit)
+        return law
+
+    def _step(
+        self,
+        moments: Moments,
+        noise_variance: Float[Tensor, " set"],
+        *,
+        hit: Float[Tensor, "set task"],
+    ) -> "InterventionLaw":
+        share = torch.softmax(self._component_log_prob(moments, noise_variance), 0) * hit
+        unit = self._variance(moments.values, noise_variance) / self.scale.square().unsqueeze(-1)
         fits = [
-            self._fit_component(k, values, x, f, share=share[k], unit=unit[k], spread=spread)
+            self._fit_component(k, moments, share=share[k], unit=unit[k])
             for k in range(len(self.slope))
         ]
         slope, intercept, scale, shift = (torch.stack(part) for part in zip(*fits, strict=True))
         total = share.sum((1, 2)) + PRIOR_SHARE
         weight = total / total.sum()
         return InterventionLaw(slope, intercept, scale, shift, self.relative, weight)
+
+    def _component_log_prob(
+        self, moments: Moments, noise_variance: Float[Tensor, " set"]
+    ) -> Float[Tensor, "component_and_generic set task"]:
+        values = moments.values
+        unit = 2 * values.scale.log().unsqueeze(-1)
+        terms = []
+        for k, variance in enumerate(self._variance(values, noise_variance).unsqueeze(-1)):
+            residual, square = moments.residual(self.slope[k], self.intercept[k])
+            error = square + self.slope[k].square() * moments.spread
+            normal = moments.count * (LOG_2PI + variance.log() - unit) + error / variance
+            shift = self._task_shift(k, values, residual, variance.squeeze(-1))
+            terms.append(shift.log_evidence - 0.5 * values.weight * normal)
+        return torch.stack([*terms, values.generic]) + self.weight.log().view(-1, 1, 1)
 
     def _variance(self, values: TaskValues, noise: Tensor) -> Float[Tensor, "component set"]:
         own = noise * values.scale.square()
@@ -162,9 +178,12 @@ class InterventionLaw:
     def _task_shift(
         self, k: int, values: TaskValues, residual: Tensor, variance: Float[Tensor, " set"]
     ) -> "_Shift":
-        """Of component k, given what a, b leave of the values; `variance` is that of rows."""
+        """Of component k, given the sum of what a, b leave of each task's values.
+
+        `variance` is that of rows.
+        """
         count, shrink = values.rows.num_rows * values.weight, self._shrinkage(k, values)
-        mean = values.rows.sum(residual) / values.rows.num_rows
+        mean = residual / values.rows.num_rows
         unit = variance.unsqueeze(-1)
         own = unit * (self.shift[k] / self.scale[k]).square() * (1 - shrink)
         evidence = 0.5 * shrink * count * mean.square() / unit + 0.5 * torch.log1p(-shrink)
@@ -178,56 +197,47 @@ class InterventionLaw:
     def _fit_component(
         self,
         k: int,
-        values: TaskValues,
-        x: Tensor,
-        f: Tensor,
+        moments: Moments,
         *,
         share: Float[Tensor, "set task"],
         unit: Float[Tensor, " set"],
-        spread: Tensor | float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weighted least squares for a and b, then c and τ; one of less than a row stays."""
+        values = moments.values
         weight = share * values.weight
-        count = (weight * values.rows.num_rows).sum()
+        count = (weight * moments.count).sum()
         if count < 1:
             return self.slope[k], self.intercept[k], self.scale[k], self.shift[k]
 
-        own = spread * values.scale.square().unsqueeze(-1)
         precision = weight / unit.unsqueeze(-1)
-        slope, intercept = self._regress(k, values, x, f, precision=precision, own=own)
-        residual = x - slope * f - intercept
+        slope, intercept = self._regress(k, moments, precision)
+        residual, square = moments.residual(slope, intercept)
         shift = self._task_shift(k, values, residual, self.scale[k].square() * unit)
-        error = values.rows.sum((residual - values.rows.spread(shift.mean)).square())
-        error = error + slope.square() * own + values.rows.num_rows * shift.variance
+        # Of the residuals less the shift.
+        error = square - 2 * shift.mean * residual + moments.count * shift.mean.square()
+        error = error + slope.square() * moments.spread + moments.count * shift.variance
         scale = ((precision * error).sum() / count).sqrt().clamp(min=SMALLEST_SCALE)
         moment = share * (shift.mean.square() + shift.variance) / unit.unsqueeze(-1)
         return slope, intercept, scale, (moment.sum() / share.sum()).sqrt()
 
     def _regress(
-        self,
-        k: int,
-        values: TaskValues,
-        x: Tensor,
-        f: Tensor,
-        *,
-        precision: Float[Tensor, "set task"],
-        own: Tensor | float,
+        self, k: int, moments: Moments, precision: Float[Tensor, "set task"]
     ) -> Float[Tensor, "2"]:
         """Slope and intercept by generalised least squares: rows of a task share its shift."""
-        rows = values.rows
-        shrink = self._shrinkage(k, values) / rows.num_rows
+        shrink = self._shrinkage(k, moments.values) / moments.count
+        x, f, n = moments.x, moments.f, moments.count
 
-        def total(p: Tensor, q: Tensor) -> Tensor:
-            return (precision * (rows.sum(p * q) - shrink * rows.sum(p) * rows.sum(q))).sum()
+        def total(products: Tensor, left: Tensor, right: Tensor) -> Tensor:
+            return (precision * (products - shrink * left * right)).sum()
 
-        one = torch.ones_like(f)
-        ff, f1, n = total(f, f) + (precision * own).sum(), total(f, one), total(one, one)
-        system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, n])])
+        ff = total(moments.ff, f, f) + (precision * moments.spread).sum()
+        f1, nn = total(f, f, n), total(n, n, n)
+        system = torch.stack([torch.stack([ff, f1]), torch.stack([f1, nn])])
         # A pull towards the present values, for predictions that do not vary or are all zero.
-        pull = (PULL * torch.stack([ff, n])).clamp(min=torch.finfo(ff.dtype).tiny)
+        pull = (PULL * torch.stack([ff, nn])).clamp(min=torch.finfo(ff.dtype).tiny)
         system = system + torch.diag(pull)
         present = torch.stack([self.slope[k], self.intercept[k]])
-        right = torch.stack([total(f, x), total(one, x)]) + pull * present
+        right = torch.stack([total(moments.xf, f, x), total(x, n, x)]) + pull * present
         return torch.linalg.solve(system, right)
 
 

@@ -25,6 +25,8 @@ class TaskValues:
         scale: One standard deviation of the variable, in the law's units.
         offset: The variable's mean, in the law's units.
         generic: `generic_log_prob` of the values.
+        total: Sum of the values of each task.
+        square: Sum of their squares.
     """
 
     x: Float[Tensor, "set row"]
@@ -33,6 +35,8 @@ class TaskValues:
     scale: Float[Tensor, " set"]
     offset: Float[Tensor, " set"]
     generic: Float[Tensor, "set task"]
+    total: Float[Tensor, "set task"]
+    square: Float[Tensor, "set task"]
 
     @classmethod
     def of(
@@ -44,8 +48,10 @@ class TaskValues:
         scale: Float[Tensor, " set"],
         offset: Float[Tensor, " set"],
     ) -> "TaskValues":
-        """Values with their generic density."""
-        return cls(x, rows, weight, scale, offset, generic_log_prob(x, rows, weight=weight))
+        """Values with their generic density and their sums."""
+        generic, exact = generic_log_prob(x, rows, weight=weight), x.double()
+        total, square = rows.sum(exact), rows.sum(exact.square())
+        return cls(x, rows, weight, scale, offset, generic, total, square)
 
     @property
     def present(self) -> Bool[Tensor, "set row"]:
