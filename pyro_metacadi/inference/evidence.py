@@ -1,5 +1,6 @@
 """Fitting by evidence: hyper-parameters, then a search, then Markov chains over graphs."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -48,6 +49,9 @@ FIRST_KERNEL = Kernel(length_scale=2.0, amplitude=1.0)
 
 FIRST_RESOLUTION, LAST_RESOLUTION = 1 / 3, 2.0
 """Of mechanisms in the first search, and of rough ones where graphs of chains are scored."""
+
+ENOUGH_VARIABLES = 50
+"""To learn from what all variables share."""
 
 NUM_LANDMARKS = 256
 """Enough for the finest mechanisms, those that targets are inferred with."""
@@ -238,12 +242,13 @@ def _learned(
     families = informative(evidence, families)
     if not families:
         return evidence
-    evidence = _but(evidence, correlation=row_correlation(evidence, families))
-    evidence = _but(evidence, law=best_law(evidence, families))
+    some = families[:: math.ceil(len(families) / ENOUGH_VARIABLES)]
+    evidence = _but(evidence, correlation=row_correlation(evidence, some))
+    evidence = _but(evidence, law=best_law(evidence, some))
     if target_prior is None:
         evidence = _but(evidence, target_prior=target_rate(evidence, families))
     if kernel:
-        evidence = evidence.with_hyperparameters(best_kernel(evidence, families))
+        evidence = evidence.with_hyperparameters(best_kernel(evidence, some))
         if target_prior is None:
             evidence = evidence.with_prior(odds_beside_others(evidence, families))
     return evidence
