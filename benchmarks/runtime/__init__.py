@@ -1,0 +1,1 @@
+"""How long steps, scores, adaptations and fits take, beside what their arithmetic alone takes."""

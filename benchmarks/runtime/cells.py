@@ -1,0 +1,128 @@
+"""One measurement a process, and the file that they are kept in: one row each."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from benchmarks.runtime.clock import peak_megabytes
+from benchmarks.runtime.measures import MEASURES, Size
+
+__all__ = ["COLUMNS", "Cell", "append", "plan", "read", "run", "run_here"]
+
+COLUMNS = (
+    "measure",
+    "num_variables",
+    "num_tasks",
+    "device",
+    "threads",
+    "seconds",
+    "floor",
+    "megabytes",
+    "note",
+    "machine",
+    "torch",
+    "python",
+)
+VARIABLES = (10, 20, 50, 100, 200, 500, 1000)
+TASKS = (20, 200, 2000, 10_000)
+ANCHOR = 20
+"""Tasks where the variables grow, and variables where the tasks do."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measure at a size."""
+
+    measure: str
+    num_variables: int
+    num_tasks: int
+    device: str
+    threads: int
+
+
+def plan(measures: Iterable[str], devices: Sequence[str], threads: Sequence[int]) -> list[Cell]:
+    """Both axes of every measure, the smallest sizes first."""
+    sizes = [(d, ANCHOR) for d in VARIABLES] + [(ANCHOR, t) for t in TASKS if t != ANCHOR]
+    return [
+        Cell(measure, d, t, device, number)
+        for device in devices
+        for number in (threads if device == "cpu" else (1,))
+        for measure in measures
+        for d, t in sizes
+    ]
+
+
+def run(cell: Cell, *, limit: float) -> dict[str, Any]:
+    """Measure in a process of its own, which is stopped after `limit` seconds.
+
+    Returns:
+        A row of the file. Without `seconds` if it took too long or failed; `note` says which.
+    """
+    command = [sys.executable, "-m", "benchmarks.runtime", "--one", json.dumps(vars(cell))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(cell.threads)}
+    row = {**vars(cell), **_provenance(cell.device)}
+    try:
+        done = subprocess.run(
+            [*command, "--limit", str(limit)],
+            timeout=limit,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {**row, "note": f"more than {limit:g} s"}
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {**row, "note": f"failed: {last[:120]}"}
+    return {**row, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def run_here(text: str, *, limit: float) -> str:
+    """Measure the cell that `run` wrote down; returns what it reads."""
+    cell = Cell(**json.loads(text))
+    torch.set_num_threads(cell.threads)
+    size = Size(cell.num_variables, cell.num_tasks, cell.device)
+    found = MEASURES[cell.measure](size, budget=limit / 4)
+    return json.dumps({**vars(found), "megabytes": peak_megabytes()})
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The last row of every cell in the file."""
+    if not path.exists():
+        return pd.DataFrame(columns=list(COLUMNS))
+    keys = ["measure", "num_variables", "num_tasks", "device", "threads"]
+    table = pd.read_csv(path, keep_default_na=True)
+    return table.drop_duplicates(keys, keep="last").reset_index(drop=True)
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow({name: row.get(name, "") for name in COLUMNS})
+
+
+def _provenance(device: str) -> dict[str, str]:
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    return {"machine": name, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
