@@ -166,7 +166,7 @@ def best_kernel(evidence: MechanismEvidence, families: Sequence[Family]) -> Hype
     """The present hyper-parameters with the kernel of the highest evidence for these families."""
     present = evidence.hyperparameters
     choices = [replace(present, kernel=kernel) for kernel in KERNELS]
-    scores = [sum(evidence.with_hyperparameters(one).scores(families)) for one in choices]
+    scores = [_finite(sum(evidence.with_hyperparameters(one).scores(families))) for one in choices]
     return choices[max(range(len(choices)), key=scores.__getitem__)]
 
 
@@ -176,8 +176,14 @@ def _with_law(evidence: MechanismEvidence, law: InterventionLaw) -> MechanismEvi
 
 def _score(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> float:
     under = _with_law(evidence, law)
-    total = math.fsum(float(under.fitted(batch, design).score.sum()) for batch, design in fits)
-    return total if math.isfinite(total) else -math.inf
+    return _finite(
+        math.fsum(float(under.fitted(batch, design).score.sum()) for batch, design in fits)
+    )
+
+
+def _finite(score: float) -> float:
+    """What is no number would be taken for the best."""
+    return score if math.isfinite(score) else -math.inf
 
 
 def _refine(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> InterventionLaw:

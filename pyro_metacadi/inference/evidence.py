@@ -1,6 +1,5 @@
 """Fitting by evidence: hyper-parameters, then a search, then Markov chains over graphs."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -207,7 +206,9 @@ def _graph_score(
     evidence: MechanismEvidence, families: Sequence[Family], edge_log_odds: Array
 ) -> GraphScore:
     """Scores of families, of which those near these are worth trying."""
-    return GraphScore(evidence.scores, edge_log_odds, screened_edges(evidence, families))
+    return GraphScore(
+        evidence.scores, edge_log_odds, screened_edges(evidence, families, edge_log_odds)
+    )
 
 
 def _ready_to_judge(
@@ -242,7 +243,8 @@ def _learned(
     families = informative(evidence, families)
     if not families:
         return evidence
-    some = families[:: math.ceil(len(families) / ENOUGH_VARIABLES)]
+    chosen = np.linspace(0, len(families) - 1, min(len(families), ENOUGH_VARIABLES))
+    some = [families[at] for at in chosen.round().astype(int)]
     evidence = _but(evidence, correlation=row_correlation(evidence, some))
     evidence = _but(evidence, law=best_law(evidence, some))
     if target_prior is None:

@@ -1,5 +1,6 @@
 """The score of a graph, family by family, and the families near one."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ CERTAIN = 1e5
 """Nats of an edge that is required or (negative) forbidden; more than any data can say."""
 
 
+IMPOSSIBLE = -1e12
+"""Less than any score: what is no number would be taken for the best."""
+
+
 @dataclass(frozen=True)
 class GraphScore:
     """Log evidence plus log prior of families.
@@ -33,10 +38,10 @@ class GraphScore:
     screened: Bool[np.ndarray, "parent child"] | None = None
 
     def __call__(self, families: Sequence[Family]) -> dict[Family, float]:
-        """Score of each family, by family."""
+        """Score of each family, by family; of one that cannot be computed, `IMPOSSIBLE`."""
         found = self.evidence(families)
         return {
-            family: value + self.log_prior(family)
+            family: value + self.log_prior(family) if math.isfinite(value) else IMPOSSIBLE
             for family, value in zip(families, found, strict=True)
         }
 

@@ -34,7 +34,7 @@ class OrderMCMC(MCMCKernel):
     """A kernel for ``pyro.infer.MCMC`` that moves several chains of orders side by side.
 
     A sweep relocates every variable once, in random sequence, by Gibbs sampling over all positions,
-    proposes d // 2 swaps of variables one of which may be the other's parent, and proposes that
+    proposes up to d // 2 swaps of two of which one may be the other's parent, and proposes that
     each chain and its heated copies exchange orders. Then every variable's parents are drawn given
     the order. A draw holds, in float64 on the CPU,
 
@@ -130,26 +130,22 @@ class OrderMCMC(MCMCKernel):
     def _sweep(self, rank: Array, key: Array) -> None:
         """Relocate every variable, and propose to swap half as many with a relative."""
         # Of an exponential variate E, -log E is Gumbel and -E the log of a uniform one.
-        rows, size = rank.shape
-        stretches = 1 + max(len(relatives) for relatives in self._moves.relatives)
-        noise = -np.log(self._exponential(size, rows, stretches))
+        (rows, size), relatives = rank.shape, self._moves.relatives
         uniform = self._uniform(size, rows)
-        for variable in self._uniform(size).argsort():
+        for variable in self._uniform(size).argsort().tolist():
             self._moves.relocate(
                 rank,
                 key,
-                int(variable),
+                variable,
                 power=self._power,
-                noise=noise[variable],
+                noise=-np.log(self._exponential(rows, 1 + len(relatives[variable]))),
                 uniform=uniform[variable],
             )
         first_ones, others = self._uniform(size).argsort()[: size // 2], self._uniform(size // 2)
         thresholds = -self._exponential(size // 2, rows) / self._power
         for first, other, threshold in zip(first_ones, others, thresholds, strict=True):
-            relatives = self._moves.relatives[first]
-            if len(relatives):
-                second = relatives[int(other * len(relatives))]
-                pair = int(first), int(second)
+            if len(relatives[first]):
+                pair = int(first), int(relatives[first][int(other * len(relatives[first]))])
                 self._moves.swap(rank, key, pair, threshold=threshold)
 
     def _exchange(self, rank: Array, key: Array) -> tuple[Array, Array]:

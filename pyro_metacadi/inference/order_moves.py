@@ -49,7 +49,7 @@ class OrderMoves:
             key: See above.
             variable: Which one.
             power: The weights are raised to, ``[row]``.
-            noise: Gumbel variates ``[row, stretch]``, at least one more than there are relatives.
+            noise: Gumbel variates ``[row, stretch]``, one more than there are relatives.
             uniform: Variates ``[row]`` below 1.
         """
         relatives, at = self.relatives[variable], rank[:, [variable]]
@@ -70,7 +70,7 @@ class OrderMoves:
         last = np.full_like(at, rank.shape[1] - 1)
         ends = np.concatenate([np.full_like(at, -1), place, last], 1)
         length = np.diff(ends, axis=1)
-        total = power[:, None] * weight + np.log(length) + noise[:, : length.shape[1]]
+        total = power[:, None] * weight + np.log(length) + noise
         stretch = total.argmax(1)[:, None]
         within = (uniform[:, None] * np.take_along_axis(length, stretch, 1)).astype(int)
         new = np.take_along_axis(ends, stretch, 1) + 1 + within

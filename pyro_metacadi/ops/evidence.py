@@ -17,6 +17,7 @@ Everything is batched over `set`, pairs of a variable and a parent set, in one C
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,10 @@ __all__ = [
 ]
 
 LOG_2PI = math.log(2 * math.pi)
+
+SMALLEST_NOISE = 1e-3
+"""Noise variance below which sums of float32 are too coarse: their rounding, over the noise, would
+be as large as the weights' prior precision, and the posterior's not positive definite."""
 
 # A priori the noise variance is about the standardised variable's own times 0.05, with the weight
 # of two rows: it cannot vanish where a variable is a function of others or constant.
@@ -67,9 +72,14 @@ class Design:
         x: Float[Tensor, "set row"],
         rows: TaskRows,
     ) -> "Design":
-        """Features and responses with their sums."""
+        """Features and responses with their sums, in their precision."""
         cross = rows.gram(features, x.unsqueeze(-1)).squeeze(-1).double()
         return cls(features, x, rows, rows.gram(features, features), cross)
+
+    def exact(self) -> "Design":
+        """The same with sums in float64."""
+        summed = Design.of(self.features.double(), self.x.double(), self.rows)
+        return Design(self.features, self.x, self.rows, summed.gram, summed.cross)
 
     def predict(self, mean: Float[Tensor, "set feature"]) -> Float[Tensor, "set row"]:
         """Predictions of every row under weights `mean`."""
@@ -188,6 +198,7 @@ def fit_mechanism(
 
     Ascent includes the noise variance's prior, which the score leaves out, and is sure only where
     the hit law depends on neither predictions nor noise: their updates see the free rows alone.
+    Where there is hardly any noise, it starts again with sums of higher precision.
 
     Args:
         design: Features of the parents and values of the variable.
@@ -196,6 +207,27 @@ def fit_mechanism(
         hit_law: Expected log density of a task's values if it hit the variable, already weighted.
         num_iterations: Updates of targets and noise, after one of the noise alone.
     """
+    ascend = partial(
+        _ascend,
+        weight=weight,
+        prior_log_odds=prior_log_odds,
+        hit_law=hit_law,
+        num_iterations=num_iterations,
+    )
+    found = ascend(design)
+    if design.gram.dtype == torch.float64 or (found.noise_variance >= SMALLEST_NOISE).all():
+        return found
+    return ascend(design.exact())
+
+
+def _ascend(
+    design: Design,
+    *,
+    weight: Float[Tensor, " task"],
+    prior_log_odds: Float[Tensor, "set task"],
+    hit_law: HitLaw,
+    num_iterations: int,
+) -> Mechanism:
     # From the prior and from too much noise: with too little, every task would at first look as if
     # it hit the variable, and no row would be left to learn the noise from.
     noise = torch.ones(len(design.x), dtype=torch.float64, device=design.x.device)

@@ -2,8 +2,8 @@ r"""Kernels of mechanisms: how alike a function's values are where its inputs ar
 
 :math:`k(x, x') = \alpha \prod_j ((1 - w) \exp(-(x_j - x'_j)^2 / 2 \ell^2) + w \exp(-(x_j -
 x'_j)^2 / 2 (4 \ell)^2))`, over the inputs j of a mechanism. With w = 0 it is the Gaussian kernel.
-With w > 0 the function may vary slowly with some of its inputs and quickly with others, at no cost
-that grows with the number of inputs: multiplied out, k mixes all ways to share them out.
+With w > 0 the function may vary slowly with some of its inputs and quickly with others: multiplied
+out, k mixes all ways to share them out.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = ["Kernel"]
 
 LONGER = 4
-"""How many times as long the longer length-scale is: a power of two, see `_of_two_scales`."""
+"""How many times as long the longer length-scale is."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,10 @@ def _of_two_scales(
     landmarks: Float[Tensor, "set input landmark"],
 ) -> Float[Tensor, "set row landmark"]:
     """Input by input."""
-    scale = -0.5 / (LONGER * kernel.length_scale) ** 2
-    product, share = x.new_ones(len(x), x.shape[-1], landmarks.shape[-1]), kernel.long_share
+    share, scale = kernel.long_share, -0.5 / kernel.length_scale**2
+    product = x.new_ones(len(x), x.shape[-1], landmarks.shape[-1])
     for left, right in zip(x.unbind(1), landmarks.unbind(1), strict=True):
-        long = (left.unsqueeze(-1) - right.unsqueeze(-2)).square_().mul_(scale).exp_()
-        # Four squarings make the exponent sixteen times as large, and the length a quarter.
-        short = long.square().square_().square_().square_()
-        product *= long.mul_(share).add_(short, alpha=1 - share)
+        exponent = (left.unsqueeze(-1) - right.unsqueeze(-2)).square_().mul_(scale)
+        long = (exponent / LONGER**2).exp_().mul_(share)
+        product *= exponent.exp_().mul_(1 - share).add_(long)
     return product

@@ -459,6 +459,14 @@ def normal(*shape):
     return np.random.default_rng(1).normal(size=shape)
 
 
+def many_rows(value):
+    """Thousands of rows of X1 -> X2, and X3 a function of them without noise."""
+    rows = normal(20, 400, 3)
+    rows[..., 1] = np.sin(rows[..., 0]) + 0.3 * rows[..., 1]
+    rows[..., 2] = value(rows)
+    return list(rows)
+
+
 ONE_ROW = r"rows: expected two or more in each task, got one"
 ONE_TASK = r"tasks: expected two or more, got one"
 CONSTANT = r"variables: expected values that vary over the tasks, got a constant at column"
@@ -472,6 +480,9 @@ AWKWARD = {
     "two identical variables": (lambda: with_column(lambda a: a[:, 0]), []),
     "collinear parents": (lambda: with_column(lambda a: a[:, 0] + 2 * a[:, 2]), []),
     "all variables identical": (lambda: changed(lambda a, t: a[:, [0, 0, 0]]), []),
+    "many rows, one constant": (lambda: many_rows(lambda x: 0.0), [CONSTANT]),
+    "many rows, a copy": (lambda: many_rows(lambda x: x[..., 0]), []),
+    "many rows, a sum": (lambda: many_rows(lambda x: x[..., 0] + x[..., 1]), []),
     "large units": (lambda: changed(lambda a, t: a * 1e6), []),
     "small units": (lambda: changed(lambda a, t: a * 1e-6), []),
     "tiny units": (lambda: changed(lambda a, t: a * 1e-300), []),

@@ -128,3 +128,34 @@ def test_neighbours_differ_by_one_edge_or_by_an_exchange():
 def test_an_adjacency_and_its_families_are_each_others_inverse():
     adjacency = random_dag(5, seed=3).numpy() > 0
     np.testing.assert_array_equal(adjacency_of(families_of(torch.tensor(adjacency))), adjacency)
+
+
+def test_only_screened_edges_are_tried():
+    worth = np.zeros((5, 5), dtype=bool)
+    worth[[1, 3], 2] = worth[2, [1, 3]] = True
+    score = random_score(5, seed=0)
+    screened = GraphScore(score.evidence, score.edge_log_odds, worth)
+    near = set(screened.near(Family(2, 0b01), exchange=False))
+    assert near == {Family(2, 0b0), Family(2, 0b11), Family(2, 0b1001)}
+    assert set(screened.near(Family(2, 0b01), exchange=True)) == {Family(2, 2), Family(2, 8)}
+    reached = adjacency_of(climb(empty(5), screened))
+    assert not reached[~worth].any()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_edge_that_is_removed_and_not_screened_does_not_come_back(seed):
+    start = random_dag(5, seed=seed).numpy() > 0
+    score = random_score(5, seed=seed)
+    none = GraphScore(score.evidence, score.edge_log_odds, np.zeros((5, 5), dtype=bool))
+    reached = adjacency_of(climb(families_of(torch.tensor(start)), none))
+    assert not (reached & ~start).any()
+    assert total(reached, score) >= total(start, score)
+
+
+def test_scores_that_are_no_numbers_are_never_chosen():
+    def evidence(families):
+        return [float("nan") if family.parents else 0.0 for family in families]
+
+    assert climb(empty(3), GraphScore(evidence, np.zeros((3, 3)))) == empty(3)
+    everywhere = GraphScore(lambda families: [float("nan")] * len(families), np.zeros((3, 3)))
+    assert climb(empty(3), everywhere) == empty(3)

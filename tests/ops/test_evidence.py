@@ -342,33 +342,52 @@ def test_sets_in_one_batch_are_the_sets_one_by_one():
     torch.testing.assert_close(tuple(fitted(together)), tuple(single))
 
 
-def nearly_exact(noise, *, dtype):
-    """2200 rows of a smooth function of two columns plus noise, standardised, and a useless one."""
-    z = normal(2200, 3, seed=0)
-    x = torch.sin(z[:, 0]) + z[:, 1] + noise * normal(2200, seed=1)
+def nearly_exact(noise, kernel, sizes, *, dtype):
+    """A smooth function of two columns plus noise, standardised; beside them a useless one."""
+    n = sum(sizes)
+    z = normal(n, 3, seed=0)
+    x = torch.sin(z[:, 0]) + z[:, 1] + noise * normal(n, seed=1)
     x = ((x - x.mean()) / x.std(correction=0)).to(dtype)
-    rows = TaskRows(z.to(dtype), z[:, :0].to(dtype), (110,) * 20)
+    rows = TaskRows(z.to(dtype), z[:, :0].to(dtype), sizes)
     masks = torch.tensor([[True, True, False], [True, False, True]])
-    features = mechanism_features(rows.x, rows.x[:48], masks, Kernel(2.0, 1.0))
+    features = mechanism_features(rows.x, rows.x[:48], masks, kernel)
     return Design.of(features, x.expand(2, -1), rows)
 
 
-@pytest.mark.parametrize(("noise", "tolerance"), [(0.3, 0.01), (0.03, 0.3), (0.0, 4.0)])
-def test_scores_in_single_precision_are_near_those_in_double(noise, tolerance):
+@pytest.mark.parametrize("kernel", [Kernel(2.0, 1.0), Kernel(2.0, 1.0, long_share=0.5)])
+@pytest.mark.parametrize("sizes", [(110,) * 20, (500,) * 20])
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.3, 0.01), (0.03, 0.15), (0.0, 1.0)])
+def test_scores_in_single_precision_are_near_those_in_double(noise, tolerance, sizes, kernel):
     weight = torch.ones(20, dtype=torch.float64)
     found = []
     for dtype in (torch.float64, torch.float32):
-        design = nearly_exact(noise, dtype=dtype)
+        design = nearly_exact(noise, kernel, sizes, dtype=dtype)
         law = absolute_law(design, weight=weight)
         prior = log_odds(0.05, 2, 20)
         found.append(fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=law))
     double, single = found
     assert single.score.dtype == torch.float64
-    assert (single.score - double.score).abs().max() < tolerance
+    assert (single.score - double.score).abs().max() < tolerance * sum(sizes) / 2200
     torch.testing.assert_close(single.noise_variance, double.noise_variance, rtol=0.01, atol=0)
     torch.testing.assert_close(
         single.target_probability, double.target_probability, rtol=0, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("value", [0.0, 47.0])
+def test_many_equal_values_have_finite_scores(value):
+    """Rounding of the sums of ten thousand rows, over the least noise, would exceed the prior."""
+    sizes = (500,) * 20
+    z = normal(sum(sizes), 2, seed=0).float()
+    masks = torch.tensor([[True, False], [True, True]])
+    features = mechanism_features(z, z[:72], masks, Kernel(1.0, 1.0))
+    rows = TaskRows(z, z[:, :0], sizes)
+    for x in (torch.full((2, len(z)), value), z[:, 0].expand(2, -1)):
+        design = Design.of(features, x, rows)
+        weight = torch.ones(20, dtype=torch.float64)
+        law, prior = absolute_law(design, weight=weight), log_odds(0.1, 2, 20)
+        fitted = fit_mechanism(design, weight=weight, prior_log_odds=prior, hit_law=law)
+        assert all(part.isfinite().all() for part in fitted)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 47.0])
