@@ -45,8 +45,9 @@ class _Fitted(NamedTuple):
 
 
 class _Joined(NamedTuple):
-    """Mechanisms of several families."""
+    """Mechanisms of several families, and what they read (`MechanismEvidence.input_mask`)."""
 
+    inputs: Bool[Tensor, "set input"]
     projection: Float[Tensor, "set landmark output"]
     constant: Float[Tensor, "set 1 output"]
     noise_variance: Float[Tensor, " set"]
@@ -54,8 +55,9 @@ class _Joined(NamedTuple):
     hurdle: Hurdle | None
 
     @classmethod
-    def of(cls, fitted: Sequence[_Fitted]) -> "_Joined":
+    def of(cls, fitted: Sequence[_Fitted], inputs: Bool[Tensor, "set input"]) -> "_Joined":
         return cls(
+            inputs,
             torch.stack([one.projection for one in fitted]),
             torch.stack([one.constant for one in fitted]),
             torch.stack([one.noise_variance for one in fitted]),
@@ -98,6 +100,7 @@ class MechanismLibrary:
         self._fitted: dict[Family, _Fitted] = {}
         self._joined: dict[tuple[Family, ...], _Joined] = {}
         self._usual: tuple[Family, ...] = ()
+        self._range = evidence.rows.x.amin(0), evidence.rows.x.amax(0)
         parts = evidence.rows.inputs.split(evidence.rows.sizes)
         self._trained = {_fingerprint(part): at for at, part in enumerate(parts)}
 
@@ -176,8 +179,8 @@ class MechanismLibrary:
 
     def _unchanging(self, rows: TaskRows, batch: Sequence[Family]) -> Bool[Tensor, "set task"]:
         """Tasks with the one value of a variable that never varied: they say nothing about it."""
-        at, trained = [family.variable for family in batch], self.evidence.rows.x
-        low, high = trained.amin(0)[at].unsqueeze(-1), trained.amax(0)[at].unsqueeze(-1)
+        at = [family.variable for family in batch]
+        low, high = (bound[at].unsqueeze(-1) for bound in self._range)
         changed = rows.sum((rows.x[:, at].mT.to(low.dtype) != low).double()) > 0
         return (low == high) & ~changed
 
@@ -185,7 +188,7 @@ class MechanismLibrary:
         """In float64: in float32 it would depend on how many rows there are."""
         evidence, fitted = self.evidence, self._fit(batch)
         kernel = evidence.hyperparameters.kernel.correlation(
-            rows.inputs, evidence.landmarks_of(batch).double(), evidence.input_mask(batch)
+            rows.inputs, evidence.landmarks_of(batch).double(), fitted.inputs
         )
         output = kernel @ fitted.projection + fitted.constant
         values = evidence.values(rows, batch, weight=weight)
@@ -200,7 +203,8 @@ class MechanismLibrary:
         if key not in self._joined:
             if len(self._joined) >= MOST_JOINED:
                 self._joined.clear()
-            self._joined[key] = _Joined.of([self._fitted[family] for family in families])
+            parts = [self._fitted[family] for family in families]
+            self._joined[key] = _Joined.of(parts, self.evidence.input_mask(families))
         return self._joined[key]
 
     def _fit_new(self, batch: Sequence[Family], design: Design) -> list[_Fitted]:

@@ -9,7 +9,7 @@ out, k mixes all ways to share them out.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 __all__ = ["Kernel"]
@@ -45,18 +45,26 @@ class Kernel:
             landmarks: Rows to compare with.
             inputs: Which columns each set reads; none gives 1.
         """
-        count = int(inputs.sum(-1).max())
-        # The columns that each set reads, then others that count for nothing.
-        columns = inputs.to(torch.int8).sort(-1, descending=True).indices[:, :count]
-        read = inputs.gather(1, columns).to(x.dtype).unsqueeze(-1)
-        pair = x.mT[columns] * read, landmarks.mT[columns] * read
-        return (_of_two_scales if self.long_share > 0 else _gaussian)(self, *pair)
+        columns, read = _columns_read(inputs)
+        if self.long_share > 0:
+            return _of_two_scales(self, x, landmarks, columns=columns, read=read)
+        mask = read.to(x.dtype).unsqueeze(-1)
+        return _gaussian(self, x.mT[columns] * mask, landmarks.mT[columns] * mask)
+
+
+def _columns_read(
+    inputs: Bool[Tensor, "set input"],
+) -> tuple[Int[Tensor, "set place"], Bool[Tensor, "set place"]]:
+    """The columns that each set reads, as many places as the largest has, and which are filled."""
+    count = int(inputs.sum(-1).max())
+    columns = inputs.to(torch.int8).sort(-1, descending=True).indices[:, :count]
+    return columns, inputs.gather(1, columns)
 
 
 def _gaussian(
     kernel: Kernel,
-    x: Float[Tensor, "set input row"],
-    landmarks: Float[Tensor, "set input landmark"],
+    x: Float[Tensor, "set place row"],
+    landmarks: Float[Tensor, "set place landmark"],
 ) -> Float[Tensor, "set row landmark"]:
     """One product of matrices, the squares of both sides among the inputs."""
     scale = -0.5 / kernel.length_scale**2
@@ -68,14 +76,23 @@ def _gaussian(
 
 def _of_two_scales(
     kernel: Kernel,
-    x: Float[Tensor, "set input row"],
-    landmarks: Float[Tensor, "set input landmark"],
+    x: Float[Tensor, "row input"],
+    landmarks: Float[Tensor, "landmark input"],
+    *,
+    columns: Int[Tensor, "set place"],
+    read: Bool[Tensor, "set place"],
 ) -> Float[Tensor, "set row landmark"]:
-    """Input by input."""
+    """A product over places of what is computed once for each column."""
+    used, at = torch.unique(columns, return_inverse=True)
     share, scale = kernel.long_share, -0.5 / kernel.length_scale**2
-    product = x.new_ones(len(x), x.shape[-1], landmarks.shape[-1])
-    for left, right in zip(x.unbind(1), landmarks.unbind(1), strict=True):
-        exponent = (left.unsqueeze(-1) - right.unsqueeze(-2)).square_().mul_(scale)
-        long = (exponent / LONGER**2).exp_().mul_(share)
-        product *= exponent.exp_().mul_(1 - share).add_(long)
+    gap = x.mT[used].unsqueeze(-1) - landmarks.mT[used].unsqueeze(-2)
+    exponent = gap.square_().mul_(scale)
+    long = (exponent / LONGER**2).exp_().mul_(share)
+    each = exponent.exp_().mul_(1 - share).add_(long)
+    product = x.new_ones(len(columns), len(x), len(landmarks))
+    for place in range(columns.shape[1]):
+        part = each[at[:, place]]
+        product *= (
+            part if read[:, place].all() else torch.where(read[:, place, None, None], part, 1)
+        )
     return product

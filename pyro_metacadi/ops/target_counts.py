@@ -67,11 +67,11 @@ class CountedTargets:
         """Of every hit, given log p(x_i | hit) - log p(x_i | not hit)."""
         ratio = self._ratio(log_ratio)
         before, found = self._nobody(ratio), []
-        for after, w in zip(self._messages(ratio)[1:], ratio.unbind(-1), strict=True):
-            hit = (before[..., :-1] * after[..., 1:]).sum(-1) * w
-            found.append(hit.log() - (before * after).sum(-1).log())
-            before = before + w.unsqueeze(-1) * _shifted(before)
-        return torch.stack(found, -1) + (log_ratio.double() - ratio.log())
+        for after, w in zip(self._messages(ratio)[1:], ratio, strict=True):
+            hit = (before[:-1] * after[1:]).sum(0) * w
+            found.append(hit.log() - (before * after).sum(0).log())
+            before = _one_more(before, w)
+        return torch.stack(found, -1) + (log_ratio.double() - ratio.movedim(0, -1).log())
 
     def count_posterior(
         self, log_ratio: Float[Tensor, "*batch variable"]
@@ -79,9 +79,9 @@ class CountedTargets:
         """Probability of every number of targets."""
         ratio = self._ratio(log_ratio)
         subsets = self._nobody(ratio)
-        for w in ratio.unbind(-1):
-            subsets = subsets + w.unsqueeze(-1) * _shifted(subsets)
-        joint = subsets * self._weight(log_ratio.shape[-1])
+        for w in ratio:
+            subsets = _one_more(subsets, w)
+        joint = subsets.movedim(0, -1) * self._weight(log_ratio.shape[-1])
         return joint / joint.sum(-1, keepdim=True)
 
     def sample(
@@ -90,43 +90,45 @@ class CountedTargets:
         """Targets from the posterior: each variable given those before it."""
         ratio = self._ratio(log_ratio)
         drawn: list[Tensor] = []
-        count = torch.zeros(ratio.shape[:-1], dtype=torch.long, device=ratio.device)
-        for after, w in zip(self._messages(ratio)[1:], ratio.unbind(-1), strict=True):
-            padded = torch.cat([after, torch.zeros_like(after[..., :1])], -1)
-            free = padded.gather(-1, count.unsqueeze(-1)).squeeze(-1)
-            hit = padded.gather(-1, count.unsqueeze(-1) + 1).squeeze(-1) * w
+        count = torch.zeros(ratio.shape[1:], dtype=torch.long, device=ratio.device)
+        for after, w in zip(self._messages(ratio)[1:], ratio, strict=True):
+            padded = torch.cat([after, torch.zeros_like(after[:1])])
+            free = padded.gather(0, count.unsqueeze(0)).squeeze(0)
+            hit = padded.gather(0, count.unsqueeze(0) + 1).squeeze(0) * w
             drawn.append(_bernoulli(hit / (hit + free), generator=generator))
             count = count + drawn[-1]
         return torch.stack(drawn, -1)
 
+    # Counts and variables lead below: sums over a few counts are then sums of whole rows.
+
     def _ratio(
         self, log_ratio: Float[Tensor, "*batch variable"]
-    ) -> Float[Tensor, "*batch variable"]:
+    ) -> Float[Tensor, "variable *batch"]:
         """Ratios as far as the other variables see them."""
         d, most = log_ratio.shape[-1], max(1, len(self.count_probability) - 1)
         limit = (RANGE - math.log(math.comb(d, min(most, d // 2)))) / most
-        return log_ratio.double().clamp(-RANGE, limit).exp()
+        return log_ratio.double().movedim(-1, 0).contiguous().clamp(-RANGE, limit).exp()
 
     def _messages(
-        self, ratio: Float[Tensor, "*batch variable"]
-    ) -> list[Float[Tensor, "*batch count"]]:
+        self, ratio: Float[Tensor, "variable *batch"]
+    ) -> list[Float[Tensor, "count *batch"]]:
         """For each variable: what it and those after it say of how many were hit before it.
 
         Variable i's is entry i; the last entry is the prior's.
         """
-        weight = self._weight(ratio.shape[-1])
-        messages = [weight.expand(*ratio.shape[:-1], -1)]
-        for w in ratio.unbind(-1)[::-1]:
-            after = messages[-1]
-            one_more = torch.cat([after[..., 1:], torch.zeros_like(after[..., :1])], -1)
-            messages.append(after + w.unsqueeze(-1) * one_more)
+        weight = self._weight(len(ratio)).view(-1, *[1] * (ratio.dim() - 1))
+        messages = [weight.expand(-1, *ratio.shape[1:])]
+        for w in ratio.flip(0):
+            after = messages[-1].clone()
+            after[:-1] += w * messages[-1][1:]
+            messages.append(after)
         return messages[::-1]
 
-    def _nobody(self, ratio: Float[Tensor, "*batch variable"]) -> Float[Tensor, "*batch count"]:
+    def _nobody(self, ratio: Float[Tensor, "variable *batch"]) -> Float[Tensor, "count *batch"]:
         """Before the first variable, none is hit."""
-        none = torch.zeros_like(self.count_probability, dtype=torch.float64)
+        none = ratio.new_zeros(len(self.count_probability), *ratio.shape[1:])
         none[0] = 1
-        return none.expand(*ratio.shape[:-1], -1)
+        return none
 
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
@@ -147,9 +149,13 @@ def binomial(num_variables: int, rate: float) -> Float[Tensor, " count"]:
     return torch.softmax(law.log_prob(count), 0)
 
 
-def _shifted(subsets: Float[Tensor, "*batch count"]) -> Float[Tensor, "*batch count"]:
-    """One more target."""
-    return torch.cat([torch.zeros_like(subsets[..., :1]), subsets[..., :-1]], -1)
+def _one_more(
+    subsets: Float[Tensor, "count *batch"], ratio: Float[Tensor, "*batch"]
+) -> Float[Tensor, "count *batch"]:
+    """Sums over sets of the variables so far, and of one more."""
+    summed = subsets.clone()
+    summed[1:] += ratio * subsets[:-1]
+    return summed
 
 
 def _bernoulli(
