@@ -4,8 +4,8 @@ Seconds of a gradient step of the paper's configuration (svi_step), of a thousan
 sets, of adapting to one and to twenty new tasks of ten rows, and of a default fit (with its
 accuracy): for 10 to 1000 variables and 20 tasks, and for 20 to 10,000 tasks and 20 variables. Every
 cell is a process of its own and gets a minute; what takes longer is extrapolated and in
-parentheses. Sizes in the file are not measured again: delete it after a change of the code, and
-leave the machine alone meanwhile.
+parentheses. Sizes measured before are not measured again: delete the file after a change of the
+code, and leave the machine alone meanwhile.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.runtime.cells import append, plan, read, run, run_here
+from benchmarks.runtime.cells import KEYS, append, plan, read, run, run_here
 from benchmarks.runtime.measures import MEASURES
 from benchmarks.runtime.report import draw_figure, printed
 
@@ -29,18 +29,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
     cells = [] if arguments.report else plan(arguments.measures, devices, arguments.threads)
-    keys = ["measure", "num_variables", "num_tasks", "device", "threads"]
-    done = set(read(arguments.out)[keys].itertuples(index=False, name=None))
+    known = read(arguments.out).dropna(subset=["seconds"])
+    done = set(known[list(KEYS)].itertuples(index=False, name=None))
     slow: set[tuple[str, str, int, bool]] = set()
     for cell in cells:
-        kind = (cell.measure, cell.device, cell.threads, cell.num_tasks > cell.num_variables)
-        if tuple(vars(cell).values()) in done or kind in slow:
+        if tuple(vars(cell).values()) in done or cell.line in slow:
             continue
         row = run(cell, limit=arguments.limit)
         append(arguments.out, row)
-        print({name: row.get(name) for name in (*keys, "seconds", "floor", "note")}, flush=True)
+        print({name: row.get(name) for name in (*KEYS, "seconds", "floor", "note")}, flush=True)
         if "seconds" not in row:
-            slow.add(kind)  # the next size would take longer
+            slow.add(cell.line)  # the next size would take longer
     table = read(arguments.out)
     if len(table):
         print(f"\n{printed(table)}")

@@ -17,14 +17,13 @@ import torch
 from benchmarks.runtime.clock import peak_megabytes
 from benchmarks.runtime.measures import MEASURES, Size
 
-__all__ = ["COLUMNS", "Cell", "append", "plan", "read", "run", "run_here"]
+__all__ = ["ANCHOR", "AXES", "COLUMNS", "KEYS", "Cell", "append", "plan", "read", "run", "run_here"]
+
+KEYS = ("measure", "num_variables", "num_tasks", "device", "threads")
+"""The fields of a `Cell`."""
 
 COLUMNS = (
-    "measure",
-    "num_variables",
-    "num_tasks",
-    "device",
-    "threads",
+    *KEYS,
     "seconds",
     "floor",
     "megabytes",
@@ -33,8 +32,10 @@ COLUMNS = (
     "torch",
     "python",
 )
-VARIABLES = (10, 20, 50, 100, 200, 500, 1000)
-TASKS = (20, 200, 2000, 10_000)
+AXES = {
+    "num_variables": (10, 20, 50, 100, 200, 500, 1000),
+    "num_tasks": (20, 200, 2000, 10_000),
+}
 ANCHOR = 20
 """Tasks where the variables grow, and variables where the tasks do."""
 
@@ -49,10 +50,16 @@ class Cell:
     device: str
     threads: int
 
+    @property
+    def line(self) -> tuple[str, str, int, bool]:
+        """What cells that differ in their size along one axis only have in common."""
+        return self.measure, self.device, self.threads, self.num_tasks != ANCHOR
+
 
 def plan(measures: Iterable[str], devices: Sequence[str], threads: Sequence[int]) -> list[Cell]:
     """Both axes of every measure, the smallest sizes first."""
-    sizes = [(d, ANCHOR) for d in VARIABLES] + [(ANCHOR, t) for t in TASKS if t != ANCHOR]
+    sizes = [(d, ANCHOR) for d in AXES["num_variables"]]
+    sizes += [(ANCHOR, t) for t in AXES["num_tasks"] if t != ANCHOR]
     return [
         Cell(measure, d, t, device, number)
         for device in devices
@@ -101,9 +108,8 @@ def read(path: Path) -> pd.DataFrame:
     """The last row of every cell in the file."""
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
-    keys = ["measure", "num_variables", "num_tasks", "device", "threads"]
     table = pd.read_csv(path, keep_default_na=True)
-    return table.drop_duplicates(keys, keep="last").reset_index(drop=True)
+    return table.drop_duplicates(list(KEYS), keep="last").reset_index(drop=True)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

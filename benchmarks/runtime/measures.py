@@ -81,15 +81,16 @@ def thousand_scores(size: Size, *, budget: float) -> Found:
         tasks, Representation.fit(tasks, kind="identity"), target_prior=0.05, device=size.device
     )
     generator = np.random.default_rng(0)
-    at_once = max(1, BATCH_FLOATS // (NUM_SAMPLES * size.num_tasks * 73))
+    num_features = len(evidence.landmarks_of([_random_family(generator, size.num_variables)])) + 1
+    at_once = max(1, BATCH_FLOATS // (NUM_SAMPLES * size.num_tasks * num_features))
     families = [_random_family(generator, size.num_variables) for _ in range(at_once)]
     own = seconds(lambda: evidence.with_resolution(1.0).scores(families), budget=budget)
     floor = scoring_floor(
         num_sets=at_once,
         num_tasks=size.num_tasks,
         num_samples=NUM_SAMPLES,
-        num_inputs=NUM_PARENTS + 2,
-        num_features=len(evidence.landmarks_of(families[:1])) + 1,
+        num_inputs=NUM_PARENTS + 2,  # and the squares of both sides
+        num_features=num_features,
         device=torch.device(size.device),
     )
     thousand = 1000 / at_once

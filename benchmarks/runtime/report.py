@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.runtime.cells import ANCHOR
+from benchmarks.runtime.cells import ANCHOR, AXES
 from benchmarks.runtime.measures import MEASURES
 
 __all__ = ["draw_figure", "exponent", "extrapolated", "printed"]
 
-AXES = {"num_variables": "d", "num_tasks": "T"}
+LETTERS = {"num_variables": "d", "num_tasks": "T"}
 LAST = 3
 """Largest measured sizes that growth is read off."""
 
@@ -40,7 +40,7 @@ def printed(table: pd.DataFrame) -> str:
     blocks = []
     kinds: Any = table.groupby(["measure", "device", "threads"], sort=False)
     for (measure, device, threads), group in kinds:
-        for axis, letter in AXES.items():
+        for axis, letter in LETTERS.items():
             lines = _along(group, axis)
             known = lines.dropna(subset=["seconds"])
             growth = exponent(known[axis], known["seconds"])
@@ -51,7 +51,8 @@ def printed(table: pd.DataFrame) -> str:
 
 def _along(group: pd.DataFrame, axis: str) -> pd.DataFrame:
     (other,) = set(AXES) - {axis}
-    return group[group[other] == ANCHOR].sort_values(axis).reset_index(drop=True)
+    there = group[group[other] == ANCHOR].set_index(axis)
+    return there.reindex(AXES[axis]).reset_index()  # sizes that were not tried, too
 
 
 def _rows(lines: pd.DataFrame, axis: str) -> list[str]:
@@ -60,7 +61,7 @@ def _rows(lines: pd.DataFrame, axis: str) -> list[str]:
         measured, ratio = pd.notna(line["seconds"]), line["seconds"] / line["floor"]
         taken = _seconds(guess) if measured else f"({_seconds(guess)})"
         cells = [
-            f"{AXES[axis]} = {line[axis]:<6}",
+            f"{LETTERS[axis]} = {line[axis]:<6}",
             f"{taken:>10}",
             f"{ratio:6.1f} x floor" if pd.notna(ratio) else " " * 14,
             f"{line['megabytes']:8.0f} MB" if pd.notna(line["megabytes"]) else " " * 11,
@@ -80,7 +81,7 @@ def draw_figure(table: pd.DataFrame) -> Figure:
     """Seconds over size, both logarithmic; floors dashed, extrapolated values hollow."""
     figure = Figure(figsize=(11, 5), layout="constrained", dpi=90)
     panels = figure.subplots(1, 2, sharey=True)
-    for panel, (axis, letter) in zip(panels, AXES.items(), strict=True):
+    for panel, (axis, letter) in zip(panels, LETTERS.items(), strict=True):
         for number, measure in enumerate(MEASURES):
             colour = f"C{number}"
             mine = table[(table["measure"] == measure)]

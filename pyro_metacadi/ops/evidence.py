@@ -39,8 +39,9 @@ __all__ = [
 LOG_2PI = math.log(2 * math.pi)
 
 SMALLEST_NOISE = 1e-3
-"""Noise variance below which sums of float32 are too coarse: their rounding, over the noise, would
-be as large as the weights' prior precision, and the posterior's not positive definite."""
+"""Noise variance below which sums of float32 are not relied on: towards the least that its prior
+leaves, their rounding over the noise exceeds the weights' prior precision, and the posterior's is
+not positive definite."""
 
 # A priori the noise variance is about the standardised variable's own times 0.05, with the weight
 # of two rows: it cannot vanish where a variable is a function of others or constant.
@@ -172,7 +173,7 @@ def regress(
 def _inverse(
     factor: Float[Tensor, "set feature feature"],
 ) -> Float[Tensor, "set feature feature"]:
-    """Of L L^T, from L: on a CPU in half the time of `torch.cholesky_inverse`."""
+    """Of L L^T, from L, as two batched calls."""
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
     root = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
     return root.mT @ root

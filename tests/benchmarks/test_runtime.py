@@ -38,6 +38,8 @@ def test_what_was_not_measured_is_extrapolated_and_in_parentheses():
     guesses = extrapolated(LINES, "num_variables")
     assert guesses.tolist() == pytest.approx([2.0, 8.0, 50.0, 200.0])
     text = printed(LINES)
+    assert "d = 1000" in text  # not tried, but guessed
+    assert "(2e+04 s)" in text
     assert "svi_step, cpu, 1 thread, along d: ~ d^2.00" in text
     assert "(200 s)" in text
     assert "(50 s)" not in text
@@ -56,6 +58,8 @@ def test_both_axes_are_planned_once_and_devices_have_one_thread():
     planned = plan(["fit"], ["cpu", "cuda"], [1, 2])
     assert len(planned) == len(set(planned)) == 3 * 10
     assert {cell.threads for cell in planned if cell.device == "cuda"} == {1}
+    small, large = Cell("fit", 10, 20, "cpu", 1), Cell("fit", 1000, 20, "cpu", 1)
+    assert small.line == large.line != Cell("fit", 20, 200, "cpu", 1).line
     assert Cell("fit", 20, 20, "cpu", 2) in planned
 
 
