@@ -24,12 +24,13 @@ __all__ = ["EvidenceScaling", "check_tensor"]
 
 LAW = tuple(one.name for one in fields(InterventionLaw))
 KERNEL = tuple(one.name for one in fields(Kernel))
-NUMBERS = ("correlation", "target_prior")
+NUMBERS = ("correlation", "target_prior", "redrawn_share")
 RANGES: dict[str, Callable[[Tensor], Tensor]] = {
     **dict.fromkeys(
         ("scale", "length_scale", "amplitude", "law.scale"), lambda values: (values > 0).all()
     ),
     **dict.fromkeys(("correlation", "long_share"), lambda value: (value >= 0) & (value <= 1)),
+    "redrawn_share": lambda value: (value >= 0) & (value < 1),
     "target_prior": lambda value: (value > 0) & (value < 1),
     "law.shift": lambda values: (values >= 0).all(),
     "law.weight": lambda values: (values > 0).all() & ((values.sum() - 1).abs() < 1e-6),

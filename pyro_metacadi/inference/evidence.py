@@ -26,6 +26,7 @@ from pyro_metacadi.inference.empirical_bayes import (
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_of
 from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
+from pyro_metacadi.inference.redrawn import learned_redrawn_share
 from pyro_metacadi.inference.screening import screened_edges
 from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.training import stream_seed
@@ -218,10 +219,12 @@ def _ready_to_judge(
     target_prior: float | None,
     atoms: bool,
 ) -> MechanismEvidence:
-    """The evidence with what only targets need: laws with an atom at zero, how many targets."""
+    """The evidence with what only targets need: other laws of hits, and how many there are."""
     families = informative(evidence, families)
     if atoms and families and has_zeros(evidence, families):
         evidence = _but(evidence, hurdle=learned_hurdle_law(evidence, families))
+    elif families:
+        evidence = _but(evidence, redrawn_share=learned_redrawn_share(evidence, families))
     if target_prior is None:
         evidence = _but(evidence, num_targets=target_counts(evidence, families))
     return evidence

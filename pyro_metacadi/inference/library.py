@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.inference.densities import Prediction, log_ratio, row_log_prob
-from pyro_metacadi.inference.zeros import joined_hurdles, judged
+from pyro_metacadi.inference.judging import judged
+from pyro_metacadi.inference.zeros import joined_hurdles
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle
-from pyro_metacadi.ops.nystroem import INTERCEPT, whitening
+from pyro_metacadi.ops.nystroem import INTERCEPT, mechanism_features, whitening
 from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
@@ -193,7 +194,13 @@ class MechanismLibrary:
         output = kernel @ fitted.projection + fitted.constant
         values = evidence.values(rows, batch, weight=weight)
         mean, scaled = output[..., 0], output[..., 1:]
-        return Prediction(scaled, fitted.noise_variance, mean, values, fitted.hurdle)
+        prior = self._features(rows, batch) if evidence.hyperparameters.redrawn_share else None
+        return Prediction(scaled, fitted.noise_variance, mean, values, fitted.hurdle, prior)
+
+    def _features(self, rows: TaskRows, batch: Sequence[Family]) -> Float[Tensor, "set row _"]:
+        landmarks = self.evidence.landmarks_of(batch).double()
+        kernel = self.evidence.hyperparameters.kernel
+        return mechanism_features(rows.inputs, landmarks, self._fit(batch).inputs, kernel)
 
     def _fit(self, families: Sequence[Family]) -> _Joined:
         missing = [family for family in families if family not in self._fitted]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.inference.zeros import judged
+from pyro_metacadi.inference.judging import judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.target_counts import CountedTargets, binomial
 

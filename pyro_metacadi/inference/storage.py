@@ -21,7 +21,7 @@ from pyro_metacadi.errors import ModelFileError
 
 __all__ = ["SCHEMA", "fill_module", "read_model", "refuse_unless", "write_model"]
 
-SCHEMA = 3
+SCHEMA = 4
 HEADER, TENSORS = "model.json", "tensors.safetensors"
 
 

@@ -10,13 +10,10 @@ from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law
 
-__all__ = ["has_zeros", "joined_hurdles", "judged", "learned_hurdle_law"]
+__all__ = ["fitted_hurdles", "has_zeros", "joined_hurdles", "learned_hurdle_law"]
 
 ROUNDS = 6
 """Of expectation-maximisation: the laws of hits and of other values by turns with the targets."""
-
-CERTAIN = 30.0
-"""Nats that a known target counts for."""
 
 FEW = 0.05
 """Zeros of a task that are worth a law of their own."""
@@ -47,7 +44,7 @@ def learned_hurdle_law(evidence: MechanismEvidence, families: Sequence[Family]) 
     values = evidence.values(evidence.rows, order, weight=evidence.weight)
     prediction = torch.cat([_prediction(design, mechanism) for _, design, mechanism in fits])
     hit = torch.cat([mechanism.target_probability for _, _, mechanism in fits])
-    prior = _prior(evidence, order)
+    prior = evidence.prior_of(order)
     law = initial_hurdle_law(device=hit.device)
     share = torch.stack([hit, torch.zeros_like(hit)])
     for _ in range(ROUNDS):
@@ -58,28 +55,27 @@ def learned_hurdle_law(evidence: MechanismEvidence, families: Sequence[Family]) 
     return law
 
 
-def judged(
-    evidence: MechanismEvidence, families: Sequence[Family], design: Design, mechanism: Mechanism
-) -> tuple[Sequence[Hurdle | None], Float[Tensor, "set task"]]:
+def fitted_hurdles(
+    evidence: MechanismEvidence,
+    families: Sequence[Family],
+    design: Design,
+    mechanism: Mechanism,
+    *,
+    law: HurdleLaw,
+) -> tuple[list[Hurdle], Float[Tensor, "set task"]]:
     """Laws of the families' values, and log evidence that each training task hit them.
 
-    Where zeros are everywhere, under the law of hits in `Hyperparameters.hurdle`; elsewhere values
-    have no such laws, and the evidence is the mechanism's.
+    `law` says what hits look like.
     """
-    law, prior = evidence.hyperparameters.hurdle, _prior(evidence, families)
-    hurdles: Sequence[Hurdle | None] = [None] * len(families)
-    ratio = mechanism.log_ratio
-    if law is not None:
-        values = evidence.values(evidence.rows, families, weight=evidence.weight)
-        prediction = _prediction(design, mechanism)
-        # Not from the mechanism's targets: of a silent gene they are all tasks, and none were left.
-        hit = torch.sigmoid(prior)
-        for _ in range(SETTLING):
-            hurdle = fit_hurdle(values, prediction, free=1 - hit)
-            ratio = law.log_ratio(values, hurdle, prediction)
-            hit = torch.sigmoid(prior + ratio)
-        hurdles = [Hurdle(*parts) for parts in zip(*hurdle, strict=True)]
-    return hurdles, torch.where(prior.isinf(), prior.sign() * CERTAIN, ratio)
+    values = evidence.values(evidence.rows, families, weight=evidence.weight)
+    prior, prediction = evidence.prior_of(families), _prediction(design, mechanism)
+    # Not from the mechanism's targets: of a silent gene they are all tasks, and none were left.
+    hit = torch.sigmoid(prior)
+    for _ in range(SETTLING):
+        hurdle = fit_hurdle(values, prediction, free=1 - hit)
+        ratio = law.log_ratio(values, hurdle, prediction)
+        hit = torch.sigmoid(prior + ratio)
+    return [Hurdle(*parts) for parts in zip(*hurdle, strict=True)], ratio
 
 
 def joined_hurdles(hurdles: Sequence[Hurdle | None]) -> Hurdle | None:
@@ -92,7 +88,3 @@ def joined_hurdles(hurdles: Sequence[Hurdle | None]) -> Hurdle | None:
 
 def _prediction(design: Design, mechanism: Mechanism) -> Float[Tensor, "set row"]:
     return design.predict(mechanism.mean).double()
-
-
-def _prior(evidence: MechanismEvidence, families: Sequence[Family]) -> Float[Tensor, "set task"]:
-    return evidence.prior_log_odds[:, [family.variable for family in families]].mT

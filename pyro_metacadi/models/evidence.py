@@ -55,6 +55,8 @@ class Hyperparameters:
             hit independently, with probability `target_prior`.
         hurdle: What an intervention looks like where zeros are everywhere; None where they are not.
             It judges who was hit; graphs are scored without.
+        redrawn_share: Of the hits, how many draw the weights of the same mechanism anew; `law` says
+            what the others look like. It judges who was hit; graphs are scored without.
     """
 
     kernel: Kernel
@@ -63,6 +65,7 @@ class Hyperparameters:
     law: InterventionLaw
     num_targets: Float[Tensor, " count"] | None = None
     hurdle: HurdleLaw | None = None
+    redrawn_share: float = 0.0
 
     @property
     def is_rough(self) -> bool:
@@ -145,6 +148,10 @@ class MechanismEvidence:
         shape = (self.rows.num_tasks, self.num_variables)
         return self.scale.new_full(shape, self.hyperparameters.target_log_odds)
 
+    def prior_of(self, families: Sequence[Family]) -> Float[Tensor, "set task"]:
+        """`prior_log_odds` of the families' variables."""
+        return self.prior_log_odds[:, [family.variable for family in families]].mT
+
     def scores(self, families: Sequence[Family]) -> list[float]:
         """Log evidence of each family; those not yet known are computed in batches."""
         missing = [family for family in dict.fromkeys(families) if family not in self._scores]
@@ -170,7 +177,7 @@ class MechanismEvidence:
         return fit_mechanism(
             design,
             weight=self.weight,
-            prior_log_odds=self.prior_log_odds[:, [family.variable for family in families]].mT,
+            prior_log_odds=self.prior_of(families),
             hit_law=lambda f, variance, spread: law.log_prob(values, f, variance, spread=spread),
         )
 

@@ -32,6 +32,7 @@ __all__ = [
     "Mechanism",
     "Regression",
     "fit_mechanism",
+    "free_log_prob",
     "kish_weight",
     "regress",
 ]
@@ -248,6 +249,21 @@ def _ascend(
     score = fit.log_evidence + (probability * hit).sum(-1)
     score = score - _divergence(probability, prior_log_odds)
     return Mechanism(score, fit.mean, fit.covariance, noise, probability, ratio)
+
+
+def free_log_prob(
+    design: Design, mechanism: Mechanism, *, weight: Float[Tensor, " task"]
+) -> Float[Tensor, "set task"]:
+    """Expected log density of each task's values if it did not hit the variable.
+
+    Args:
+        design: What the mechanism was fitted to.
+        mechanism: The mechanism.
+        weight: What a row of each task counts.
+    """
+    residual = (design.x - design.predict(mechanism.mean)).double()
+    error = design.rows.sum(residual.square()) + design.spread(mechanism.covariance)
+    return weight * _log_density(error, mechanism.noise_variance, design.rows.num_rows)
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

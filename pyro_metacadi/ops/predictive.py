@@ -1,12 +1,37 @@
-"""How probable the rows of a new task are under a fitted mechanism."""
+"""How probable rows of tasks are where the weights of their mechanism are integrated out."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.ops.evidence import LOG_2PI
+from pyro_metacadi.ops.evidence import LOG_2PI, kish_weight
+from pyro_metacadi.ops.rows import TaskRows, equal_runs
 
-__all__ = ["predictive_log_prob"]
+__all__ = ["one_more_row_log_prob", "predictive_log_prob", "tasks_log_prob"]
+
+
+def tasks_log_prob(
+    scaled: Float[Tensor, "set row feature"],
+    error: Float[Tensor, "set row"],
+    rows: TaskRows,
+    *,
+    noise_variance: Float[Tensor, " set"],
+    correlation: float,
+) -> Float[Tensor, "set task"]:
+    """`predictive_log_prob` of tasks of any size, rows of one counting by `kish_weight`."""
+    runs = zip(
+        rows.runs(scaled, dim=1), rows.runs(error, dim=1), equal_runs(rows.sizes), strict=True
+    )
+    found = [
+        predictive_log_prob(
+            features,
+            residual,
+            noise_variance=noise_variance,
+            weight=float(kish_weight(torch.tensor([float(size)]), correlation)),
+        )
+        for features, residual, (size, _) in runs
+    ]
+    return torch.cat(found, -1)
 
 
 def predictive_log_prob(
@@ -16,7 +41,7 @@ def predictive_log_prob(
     noise_variance: Float[Tensor, " set"],
     weight: float,
 ) -> Float[Tensor, "set task"]:
-    r"""Log density of the rows of new tasks, the weights' posterior N(w, R R^T) integrated out.
+    r"""Log density of the rows of tasks, each with weights of its law N(w, R R^T) integrated out.
 
     With n rows that count `weight` u each: :math:`\log \int N(dw) \prod_n N(e_n; \phi_n^\top
     (w - E w), s^2)^u`. The smaller of two systems, of rows or of features, is factorised.
@@ -43,6 +68,34 @@ def predictive_log_prob(
     log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = weight * num_rows * (LOG_2PI + noise_variance.log()).unsqueeze(-1)
     return -0.5 * (quadratic + log_determinant + constant)
+
+
+def one_more_row_log_prob(
+    scaled: Float[Tensor, "set row feature"],
+    residual: Float[Tensor, "set row"],
+    rows: TaskRows,
+    *,
+    noise_variance: Float[Tensor, " set"],
+) -> Float[Tensor, "set row"]:
+    """Log density of one more row at each row's place, given all rows of its task.
+
+    Args:
+        scaled, residual, noise_variance: As in `predictive_log_prob`.
+        rows: Which rows belong to which task.
+    """
+    variance = noise_variance.view(-1, 1, 1)
+    found = []
+    for features, error in zip(rows.runs(scaled, dim=1), rows.runs(residual, dim=1), strict=True):
+        whitened = features.double() / variance.sqrt().unsqueeze(-1)
+        factor = _factor_with_identity(whitened.mT @ whitened)
+        right = torch.cat([whitened.mT, whitened.mT @ error.double().unsqueeze(-1)], -1)
+        solved = torch.linalg.solve_triangular(factor, right, upper=False)
+        root, projected = solved[..., :-1], solved[..., -1:]
+        law = torch.distributions.Normal(
+            (root * projected).sum(-2), (variance * (1 + root.square().sum(-2))).sqrt()
+        )
+        found.append(law.log_prob(error.double()).flatten(1))
+    return torch.cat(found, -1)
 
 
 def _factor_with_identity(matrix: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import norm
 
 from pyro_metacadi.ops.evidence import (
     LOG_2PI,
@@ -23,7 +23,6 @@ from pyro_metacadi.ops.evidence import (
 )
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.nystroem import mechanism_features
-from pyro_metacadi.ops.predictive import predictive_log_prob
 from pyro_metacadi.ops.rows import TaskRows
 
 SEEDS = st.integers(0, 2**32)
@@ -414,46 +413,3 @@ def test_a_tasks_rows_count_all_without_correlation_and_as_one_with_full():
     # Many rows are worth 1 / rho.
     worth = 1e9 * kish_weight(floats(1e9), 0.02)
     assert worth.item() == pytest.approx(50, rel=1e-6)
-
-
-# New tasks
-
-
-@pytest.mark.parametrize("num_rows", [2, 4, 9], ids=["dual", "square", "primal"])
-def test_the_predictive_density_is_multivariate_normal(num_rows):
-    features = normal(2, 3, num_rows, 4, seed=0)
-    residual, root = normal(2, 3, num_rows, seed=1), normal(2, 4, 4, seed=2)
-    noise = floats(0.3, 1.2)
-    got = predictive_log_prob(
-        features @ root.unsqueeze(1), residual, noise_variance=noise, weight=1.0
-    )
-    for s, t in itertools.product(range(2), range(3)):
-        scaled = (features[s, t] @ root[s]).numpy()
-        covariance = noise[s].item() * np.eye(num_rows) + scaled @ scaled.T
-        law = multivariate_normal(np.zeros(num_rows), covariance)
-        assert float(got[s, t]) == pytest.approx(law.logpdf(residual[s, t].numpy()), rel=1e-9)
-
-
-@given(st.integers(1, 8), st.floats(0.05, 1), SEEDS)
-def test_the_predictive_density_is_the_evidence_that_new_rows_add(num_rows, weight, seed):
-    design = designed((5, 3, num_rows), num_features=4, seed=seed)
-    noise, old = floats(0.3, 0.8), floats(1, 0.5, 0).expand(2, -1)
-    before = regress(design, old, noise_variance=noise)
-    after = regress(design, old + floats(0, 0, weight), noise_variance=noise)
-    got = predictive_log_prob(
-        (design.features[:, 8:] @ torch.linalg.cholesky(before.covariance)).unsqueeze(1),
-        (design.x - before.prediction)[:, None, 8:],
-        noise_variance=noise,
-        weight=weight,
-    )
-    expected = after.log_evidence - before.log_evidence
-    torch.testing.assert_close(got[:, 0], expected, rtol=1e-8, atol=1e-8)
-
-
-def test_the_predictive_density_in_single_precision_is_near_that_in_double():
-    features, residual = normal(1, 5, 60, 4, seed=0), normal(1, 5, 60, seed=1)
-    root, options = 0.1 * normal(1, 4, 4, seed=2), {"noise_variance": floats(0.1), "weight": 0.5}
-    double = predictive_log_prob(features @ root.unsqueeze(1), residual, **options)
-    scaled = (features.float() @ root.float().unsqueeze(1), residual.float())
-    single = predictive_log_prob(*scaled, **options)
-    torch.testing.assert_close(single, double, rtol=0, atol=1e-3)
