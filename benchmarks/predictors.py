@@ -93,9 +93,8 @@ class Judge:
         tasks = self.library.prepare(arrays)
         found: list[Any] = [None] * len(self.families)
         for batch in evidence.batches(self.families, num_rows=len(tasks.rows.x)):
-            weight = torch.ones_like(tasks.rows.num_rows)
-            made = self.library._predict(tasks.rows, batch, weight=weight)
-            parts = zip(batch, made.values.x, made.mean, made.noise_variance, strict=True)
+            made = self.library.mechanisms.predict(tasks.rows, [batch], row_by_row=True)
+            parts = zip(batch, made.values.x, made.weights.mean, made.noise_variance, strict=True)
             for family, x, mean, variance in parts:
                 found[family.variable] = (x, mean, variance.sqrt())
         x, mean, noise = (torch.stack(part) for part in zip(*found, strict=True))

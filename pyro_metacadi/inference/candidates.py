@@ -31,10 +31,12 @@ def score_table(
     Args:
         families: A graph of high score: the family of every variable.
         score: Of families.
-        explored: A cheaper score that finds the candidates, such as that of the search.
+        explored: A cheaper score, such as that of the search, by which parents are exchanged. What
+            a further one adds is always asked of `score`: coarse mechanisms of many parents lose
+            more by another input than they gain, and would miss hundreds of nats.
     """
-    d, near = len(families), explored or score
-    candidates = [_candidates(family, near, num_variables=d) for family in families]
+    d, exchanged = len(families), explored or score
+    candidates = [_candidates(family, score, exchanged, num_variables=d) for family in families]
     subsets = [
         [_subset(child, chosen, number) for number in range(1 << len(chosen))]
         for child, chosen in enumerate(candidates)
@@ -64,14 +66,17 @@ def _subset(child: int, candidates: Sequence[int], number: int) -> Family:
     return Family(child, sum(chosen))
 
 
-def _candidates(family: Family, score: GraphScore, *, num_variables: int) -> list[int]:
-    near = [other for exchange in (False, True) for other in score.near(family, exchange=exchange)]
-    value = score([family, *near])
+def _candidates(
+    family: Family, added: GraphScore, exchanged: GraphScore, *, num_variables: int
+) -> list[int]:
     best: dict[int, float] = {}
-    for other in near:
-        gain = value[other] - value[family]
-        for j in members(other.parents & ~family.parents):
-            best[j] = max(gain, best.get(j, gain))
+    for score, exchange in ((added, False), (exchanged, True)):
+        near = list(score.near(family, exchange=exchange))
+        value = score([family, *near])
+        for other in near:
+            gain = value[other] - value[family]
+            for j in members(other.parents & ~family.parents):
+                best[j] = max(gain, best.get(j, gain))
     parents = list(members(family.parents))
     least = NEGLIGIBLE if num_variables > FEW_VARIABLES else -torch.inf
     further = sorted((j for j in best if best[j] > least), key=lambda j: -best[j])

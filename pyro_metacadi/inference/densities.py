@@ -1,7 +1,8 @@
 """Densities of rows under fitted mechanisms: if their task hit the variable, and if it did not."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,45 +14,101 @@ from pyro_metacadi.models.evidence import Hyperparameters
 from pyro_metacadi.ops.evidence import LOG_2PI
 from pyro_metacadi.ops.hurdle import Hurdle
 from pyro_metacadi.ops.predictive import one_more_row_log_prob, tasks_log_prob
+from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = ["Prediction", "log_ratio", "row_log_prob"]
+__all__ = ["Integrated", "Prediction", "log_ratio", "row_log_prob"]
+
+
+class Integrated(NamedTuple):
+    """What mechanisms say of rows, their weights integrated out.
+
+    Attributes:
+        mean: Of each row, before noise.
+        variance: Of the same.
+        free: Log density of each task's values unless it hit the variable.
+        redrawn: Log density if it drew the weights anew; None if no hit does.
+        redrawn_row: Log density, in such a task, of one more row at each row's place.
+    """
+
+    mean: Float[Tensor, "set row"]
+    variance: Float[Tensor, "set row"]
+    free: Float[Tensor, "set task"]
+    redrawn: Float[Tensor, "set task"] | None = None
+    redrawn_row: Float[Tensor, "set row"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        x: Float[Tensor, "set row"],
+        rows: TaskRows,
+        *,
+        mean: Float[Tensor, "set row"],
+        scaled: Float[Tensor, "set row feature"],
+        noise_variance: Float[Tensor, " set"],
+        correlation: float,
+    ) -> "Integrated":
+        """Of mechanisms whose weights follow the posterior.
+
+        Args:
+            x: Values of the families' variables.
+            rows: Which rows belong to which task.
+            mean: Predictions by the mean weights.
+            scaled: Features times a root of the weights' covariance; without any, in hurdle laws,
+                weights are taken as known.
+            noise_variance: Of the mechanisms.
+            correlation: Of two rows of one task.
+        """
+        free = tasks_log_prob(
+            scaled, x - mean, rows, noise_variance=noise_variance, correlation=correlation
+        )
+        return cls(mean, scaled.square().sum(-1), free)
+
+    def beside_redrawn(
+        self,
+        x: Float[Tensor, "set row"],
+        rows: TaskRows,
+        *,
+        features: Float[Tensor, "set row feature"],
+        noise_variance: Float[Tensor, " set"],
+        correlation: float,
+        in_sample: bool,
+    ) -> "Integrated":
+        """The same, and what weights drawn anew say; `features` are those of normal weights."""
+        redrawn = tasks_log_prob(
+            features, x, rows, noise_variance=noise_variance, correlation=correlation
+        )
+        if not in_sample:
+            return self._replace(redrawn=redrawn)
+        row = one_more_row_log_prob(features, x, rows, noise_variance=noise_variance)
+        return self._replace(redrawn=redrawn, redrawn_row=row)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Integrated"]) -> "Integrated":
+        """Of several groups of families, one after the other."""
+        fields = zip(*parts, strict=True)
+        joined: list[Any] = [None if one[0] is None else torch.cat(one) for one in fields]
+        return cls(*joined)
 
 
 class Prediction(NamedTuple):
-    """Of some families for some rows: N(mean, scaled scaled^T) before noise.
+    """What mechanisms of some families say of the values of some rows.
 
-    `scaled` are the features times a root of the weights' covariance. Where zeros are everywhere,
-    `hurdle` says how values follow from the mean; where hits may draw the weights anew, `features`
-    are those of weights with a standard normal law.
+    Where zeros are everywhere, `hurdle` says how values follow from the mean.
     """
 
-    scaled: Float[Tensor, "set row feature"]
-    noise_variance: Float[Tensor, " set"]
-    mean: Float[Tensor, "set row"]
     values: TaskValues
+    noise_variance: Float[Tensor, " set"]
     hurdle: Hurdle | None
-    features: Float[Tensor, "set row feature"] | None
-
-    @property
-    def variance(self) -> Float[Tensor, "set row"]:
-        """Of each row's prediction, before noise."""
-        return self.scaled.double().square().sum(-1)
+    weights: Integrated
 
 
 def log_ratio(made: Prediction, hyper: Hyperparameters) -> Float[Tensor, "set task"]:
     """Log density of each task's values if it hit the variable, over that if not."""
-    values = made.values
+    values, known = made.values, made.weights
     if made.hurdle is not None and hyper.hurdle is not None:
-        return hyper.hurdle.log_ratio(values, made.hurdle, made.mean.double())
-    free = tasks_log_prob(
-        made.scaled,
-        values.x - made.mean,
-        values.rows,
-        noise_variance=made.noise_variance,
-        correlation=hyper.correlation,
-    )
-    return _hit_log_prob(made, hyper, spread=values.rows.sum(made.variance)) - free
+        return hyper.hurdle.log_ratio(values, made.hurdle, known.mean)
+    return _hit_log_prob(made, hyper, spread=values.rows.sum(known.variance)) - known.free
 
 
 def row_log_prob(
@@ -65,55 +122,34 @@ def row_log_prob(
         alone: Whether each row is a task of its own. Otherwise its density, if its task hit the
             variable, is that of one more row at its place: in-sample, for pointwise likelihoods.
     """
-    values, mean = made.values, made.mean
+    values, mean = made.values, made.weights.mean
     if made.hurdle is not None and hyper.hurdle is not None:
         judge = hyper.hurdle.log_prob if alone else hyper.hurdle.row_log_prob
-        hit = judge(values, made.hurdle, mean.double())
-        return torch.stack([made.hurdle.row_log_prob(values, mean.double()), hit], 1)
-    variance = made.noise_variance.unsqueeze(-1) + made.variance
-    free = -0.5 * (LOG_2PI + variance.log() + (values.x - mean).double().square() / variance)
-    if alone:
-        return torch.stack([free, _hit_log_prob(made, hyper, spread=0.0)], 1)
-    if made.features is not None:
-        return torch.stack([free, _one_more_hit(made, made.features, hyper)], 1)
-    return torch.stack([free, hyper.law.row_log_prob(values, mean, made.noise_variance)], 1)
+        hit = judge(values, made.hurdle, mean)
+        return torch.stack([made.hurdle.row_log_prob(values, mean), hit], 1)
+    variance = made.noise_variance.unsqueeze(-1) + made.weights.variance
+    free = -0.5 * (LOG_2PI + variance.log() + (values.x - mean).square() / variance)
+    hit = _hit_log_prob(made, hyper, spread=0.0) if alone else _one_more_hit(made, hyper)
+    return torch.stack([free, hit], 1)
 
 
 def _hit_log_prob(
     made: Prediction, hyper: Hyperparameters, *, spread: Tensor | float
 ) -> Float[Tensor, "set task"]:
     """Of the rows of each task that hit the variable."""
-    law = hyper.law.log_prob(made.values, made.mean, made.noise_variance, spread=spread)
-    if made.features is None:
+    known = made.weights
+    law = hyper.law.log_prob(made.values, known.mean, made.noise_variance, spread=spread)
+    if known.redrawn is None:
         return law
-    redrawn = _redrawn_log_prob(made, made.features, correlation=hyper.correlation)
-    return with_redrawn(law, redrawn, hyper.redrawn_share)
+    return with_redrawn(law, known.redrawn, hyper.redrawn_share)
 
 
-def _one_more_hit(
-    made: Prediction, features: Tensor, hyper: Hyperparameters
-) -> Float[Tensor, "set row"]:
+def _one_more_hit(made: Prediction, hyper: Hyperparameters) -> Float[Tensor, "set row"]:
     """Of one more row at each row's place, given its task, which hit the variable."""
-    values, law, share = made.values, hyper.law, hyper.redrawn_share
-    others = law.log_prob(values, made.mean, made.noise_variance)
-    redrawn = _redrawn_log_prob(made, features, correlation=0.0)
-    odds = redrawn - others + math.log(share / (1 - share))
-    odds = values.rows.spread(odds)
-    redrawn = one_more_row_log_prob(
-        features, values.x, values.rows, noise_variance=made.noise_variance
-    )
-    others = law.row_log_prob(values, made.mean, made.noise_variance)
-    return torch.logaddexp(logsigmoid(-odds) + others, logsigmoid(odds) + redrawn)
-
-
-def _redrawn_log_prob(
-    made: Prediction, features: Tensor, *, correlation: float
-) -> Float[Tensor, "set task"]:
-    """Of the rows of each task that drew the mechanism's weights anew."""
-    return tasks_log_prob(
-        features,
-        made.values.x,
-        made.values.rows,
-        noise_variance=made.noise_variance,
-        correlation=correlation,
-    )
+    law, share, known = hyper.law, hyper.redrawn_share, made.weights
+    others = law.row_log_prob(made.values, known.mean, made.noise_variance)
+    if known.redrawn is None or known.redrawn_row is None:
+        return others
+    odds = known.redrawn - law.log_prob(made.values, known.mean, made.noise_variance)
+    odds = made.values.rows.spread(odds + math.log(share / (1 - share)))
+    return torch.logaddexp(logsigmoid(-odds) + others, logsigmoid(odds) + known.redrawn_row)

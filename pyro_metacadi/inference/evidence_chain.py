@@ -37,6 +37,12 @@ class EvidenceGraphs:
         return torch.tensor([[position[family] for family in graph] for graph in self._by_draw])
 
     @cached_property
+    def different(self) -> tuple[Int[Tensor, "graph variable"], Float[Tensor, " graph"]]:
+        """`index` of the different graphs, and the share of the draws that each has."""
+        index, counts = torch.unique(self.index, dim=0, return_counts=True)
+        return index, counts / counts.sum().double()
+
+    @cached_property
     def _by_draw(self) -> list[list[Family]]:
         # Draws repeat: each different graph is taken apart once.
         different, inverse = torch.unique(self.adjacency, dim=0, return_inverse=True)
@@ -99,13 +105,16 @@ class EvidenceChain:
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-        return torch.sigmoid(self.target_log_odds(tasks, graphs)).mean(0).cpu().numpy()
+        index, share = graphs.different
+        odds = self._prior.posterior_log_odds(self._log_ratio(tasks, graphs, index))
+        weighted = torch.sigmoid(odds) * share.to(odds.device).view(-1, 1, 1)
+        return weighted.sum(0).cpu().numpy()
 
     def target_log_odds(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[Tensor, "draw task variable"]:
         """Posterior log odds of every target under each graph."""
-        return self._prior.posterior_log_odds(self._log_ratio(tasks, graphs))
+        return self._prior.posterior_log_odds(self._log_ratio(tasks, graphs, graphs.index))
 
     def draw_jointly(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs, *, seed: int
@@ -117,7 +126,7 @@ class EvidenceChain:
             ``[draw, task, variable]``, both int8.
         """
         generator = torch.Generator().manual_seed(stream_seed(seed, "targets") % 2**63)
-        hit = self._prior.sample(self._log_ratio(tasks, graphs), generator=generator)
+        hit = self._prior.sample(self._log_ratio(tasks, graphs, graphs.index), generator=generator)
         return {
             "adjacency": graphs.adjacency.to(torch.int8).numpy(),
             "intervention_target": hit.to(torch.int8).cpu().numpy(),
@@ -155,7 +164,7 @@ class EvidenceChain:
         return self.library.evidence.hyperparameters.targets
 
     def _log_ratio(
-        self, tasks: PreparedTasks, graphs: EvidenceGraphs
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs, index: Int[Tensor, "draw variable"]
     ) -> Float[Tensor, "draw task variable"]:
         by_family = self.library.log_ratio(tasks, graphs.families)
-        return by_family[graphs.index.to(by_family.device)].mT
+        return by_family[index.to(by_family.device)].mT

@@ -1,22 +1,18 @@
 """Fitted mechanisms of families, and what they say of the rows of other tasks."""
 
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pyro_metacadi.inference.densities import Prediction, log_ratio, row_log_prob
-from pyro_metacadi.inference.judging import judged
-from pyro_metacadi.inference.zeros import joined_hurdles
+from pyro_metacadi.inference.densities import log_ratio, row_log_prob
+from pyro_metacadi.inference.fitted_mechanisms import FittedMechanisms
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design, kish_weight
-from pyro_metacadi.ops.hurdle import Hurdle
-from pyro_metacadi.ops.nystroem import INTERCEPT, mechanism_features, whitening
 from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
@@ -27,44 +23,8 @@ CERTAINTY = 20.0
 FINE = 8 / 3
 """Resolution of mechanisms that are rough."""
 
-MOST_JOINED = 8
-"""Batches of families that are kept joined: those of the same graphs are asked for again."""
-
-
-class _Fitted(NamedTuple):
-    """A family's mechanism, and the evidence for training targets.
-
-    A new row's kernel with the landmarks, times `projection`, plus `constant`, is the prediction
-    and (unless it is judged by hurdle laws, which take it as given) a root of its variance.
-    """
-
-    projection: Float[Tensor, "landmark output"]
-    constant: Float[Tensor, "1 output"]
-    noise_variance: Float[Tensor, ""]
-    log_ratio: Float[Tensor, " task"]
-    hurdle: Hurdle | None
-
-
-class _Joined(NamedTuple):
-    """Mechanisms of several families, and what they read (`MechanismEvidence.input_mask`)."""
-
-    inputs: Bool[Tensor, "set input"]
-    projection: Float[Tensor, "set landmark output"]
-    constant: Float[Tensor, "set 1 output"]
-    noise_variance: Float[Tensor, " set"]
-    log_ratio: Float[Tensor, "set task"]
-    hurdle: Hurdle | None
-
-    @classmethod
-    def of(cls, fitted: Sequence[_Fitted], inputs: Bool[Tensor, "set input"]) -> "_Joined":
-        return cls(
-            inputs,
-            torch.stack([one.projection for one in fitted]),
-            torch.stack([one.constant for one in fitted]),
-            torch.stack([one.noise_variance for one in fitted]),
-            torch.stack([one.log_ratio for one in fitted]),
-            joined_hurdles([one.hurdle for one in fitted]),
-        )
+MOST_FLOATS = 2**24
+"""Of families times rows that are judged at once: 128 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +58,7 @@ class MechanismLibrary:
     def __init__(self, evidence: MechanismEvidence) -> None:
         rough = evidence.hyperparameters.is_rough
         self.evidence = evidence.with_resolution(FINE if rough else 1.0)
-        self._fitted: dict[Family, _Fitted] = {}
-        self._joined: dict[tuple[Family, ...], _Joined] = {}
+        self.mechanisms = FittedMechanisms(self.evidence)
         self._usual: tuple[Family, ...] = ()
         self._range = evidence.rows.x.amin(0), evidence.rows.x.amax(0)
         parts = evidence.rows.inputs.split(evidence.rows.sizes)
@@ -156,27 +115,39 @@ class MechanismLibrary:
         return torch.stack([tasks.row_log_prob[family] for family in families])
 
     def _find_ratios(self, tasks: PreparedTasks, families: Iterable[Family]) -> None:
-        evidence, rows = self.evidence, tasks.rows
-        weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
-        trained = torch.tensor(tasks.trained, device=rows.x.device)
-        for batch in evidence.batches(families, num_rows=len(rows.x)):
-            found = self._fit(batch).log_ratio[:, trained.clamp(min=0)]
-            if (trained < 0).any():
-                made = self._predict(rows, batch, weight=weight)
-                new = log_ratio(made, evidence.hyperparameters)
-                found = torch.where(trained < 0, new, found)
-            found = torch.where(self._unchanging(rows, batch), 0.0, _tempered(found))
-            tasks.log_ratio.update(zip(batch, found, strict=True))
+        trained = torch.tensor(tasks.trained, device=self.evidence.rows.x.device)
+        is_new = trained < 0
+        for batches, together in self._groups(tasks.rows, families):
+            known = [self.mechanisms.of(batch).log_ratio for batch in batches]
+            found = torch.cat(known)[:, trained.clamp(min=0)]
+            if is_new.any():
+                made = self.mechanisms.predict(tasks.rows, batches)
+                new = log_ratio(made, self.evidence.hyperparameters)
+                found = torch.where(is_new, new, found)
+            silent = self._unchanging(tasks.rows, together)
+            found = torch.where(silent, 0.0, _tempered(found))
+            tasks.log_ratio.update(zip(together, found, strict=True))
 
     def _find_densities(
         self, tasks: PreparedTasks, families: Iterable[Family], *, alone: bool = False
     ) -> None:
-        rows = tasks.rows
-        weight = torch.ones_like(rows.num_rows)
-        for batch in self.evidence.batches(families, num_rows=len(rows.x)):
-            made = self._predict(rows, batch, weight=weight)
+        for batches, together in self._groups(tasks.rows, families):
+            made = self.mechanisms.predict(tasks.rows, batches, row_by_row=True)
             found = row_log_prob(made, self.evidence.hyperparameters, alone=alone)
-            tasks.row_log_prob.update(zip(batch, found, strict=True))
+            tasks.row_log_prob.update(zip(together, found, strict=True))
+
+    def _groups(
+        self, rows: TaskRows, families: Iterable[Family]
+    ) -> Iterator[tuple[list[list[Family]], list[Family]]]:
+        """Batches that are judged at once, and all their families."""
+        group: list[list[Family]] = []
+        for batch in self.evidence.batches(families, num_rows=len(rows.x)):
+            if group and (sum(map(len, group)) + len(batch)) * len(rows.x) > MOST_FLOATS:
+                yield group, list(chain(*group))
+                group = []
+            group.append(batch)
+        if group:
+            yield group, list(chain(*group))
 
     def _unchanging(self, rows: TaskRows, batch: Sequence[Family]) -> Bool[Tensor, "set task"]:
         """Tasks with the one value of a variable that never varied: they say nothing about it."""
@@ -184,52 +155,6 @@ class MechanismLibrary:
         low, high = (bound[at].unsqueeze(-1) for bound in self._range)
         changed = rows.sum((rows.x[:, at].mT.to(low.dtype) != low).double()) > 0
         return (low == high) & ~changed
-
-    def _predict(self, rows: TaskRows, batch: Sequence[Family], *, weight: Tensor) -> Prediction:
-        """In float64: in float32 it would depend on how many rows there are."""
-        evidence, fitted = self.evidence, self._fit(batch)
-        kernel = evidence.hyperparameters.kernel.correlation(
-            rows.inputs, evidence.landmarks_of(batch).double(), fitted.inputs
-        )
-        output = kernel @ fitted.projection + fitted.constant
-        values = evidence.values(rows, batch, weight=weight)
-        mean, scaled = output[..., 0], output[..., 1:]
-        prior = self._features(rows, batch) if evidence.hyperparameters.redrawn_share else None
-        return Prediction(scaled, fitted.noise_variance, mean, values, fitted.hurdle, prior)
-
-    def _features(self, rows: TaskRows, batch: Sequence[Family]) -> Float[Tensor, "set row _"]:
-        landmarks = self.evidence.landmarks_of(batch).double()
-        kernel = self.evidence.hyperparameters.kernel
-        return mechanism_features(rows.inputs, landmarks, self._fit(batch).inputs, kernel)
-
-    def _fit(self, families: Sequence[Family]) -> _Joined:
-        missing = [family for family in families if family not in self._fitted]
-        for batch, design in self.evidence.designs(missing):
-            self._fitted.update(zip(batch, self._fit_new(batch, design), strict=True))
-        key = tuple(families)
-        if key not in self._joined:
-            if len(self._joined) >= MOST_JOINED:
-                self._joined.clear()
-            parts = [self._fitted[family] for family in families]
-            self._joined[key] = _Joined.of(parts, self.evidence.input_mask(families))
-        return self._joined[key]
-
-    def _fit_new(self, batch: Sequence[Family], design: Design) -> list[_Fitted]:
-        evidence, hyper = self.evidence, self.evidence.hyperparameters
-        mechanism = evidence.fitted(batch, design)
-        hurdles, ratio = judged(evidence, batch, design, mechanism)
-        weights = mechanism.mean.unsqueeze(-1)
-        if hyper.hurdle is None:
-            root = torch.linalg.cholesky_ex(mechanism.covariance).L
-            weights = torch.cat([weights, root], -1)
-        whiten = whitening(
-            evidence.landmarks_of(batch),
-            evidence.input_mask(batch),
-            hyper.kernel,
-        )
-        constant = INTERCEPT * weights[:, -1:]
-        parts = whiten @ weights[:, :-1], constant, mechanism.noise_variance, ratio, hurdles
-        return [_Fitted(*each) for each in zip(*parts, strict=True)]
 
 
 def _missing(families: Iterable[Family], cache: Container[Family]) -> dict[Family, None]:

@@ -10,7 +10,7 @@ from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law
 
-__all__ = ["fitted_hurdles", "has_zeros", "joined_hurdles", "learned_hurdle_law"]
+__all__ = ["fitted_hurdles", "has_zeros", "learned_hurdle_law"]
 
 ROUNDS = 6
 """Of expectation-maximisation: the laws of hits and of other values by turns with the targets."""
@@ -76,14 +76,6 @@ def fitted_hurdles(
         ratio = law.log_ratio(values, hurdle, prediction)
         hit = torch.sigmoid(prior + ratio)
     return [Hurdle(*parts) for parts in zip(*hurdle, strict=True)], ratio
-
-
-def joined_hurdles(hurdles: Sequence[Hurdle | None]) -> Hurdle | None:
-    """The laws of several families as one, if they have any."""
-    known = [hurdle for hurdle in hurdles if hurdle is not None]
-    if not known:
-        return None
-    return Hurdle(*(torch.stack(parts) for parts in zip(*known, strict=True)))
 
 
 def _prediction(design: Design, mechanism: Mechanism) -> Float[Tensor, "set row"]:

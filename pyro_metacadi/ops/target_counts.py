@@ -24,6 +24,9 @@ __all__ = ["MOST_TARGETS", "CountedTargets", "IndependentTargets", "binomial"]
 MOST_TARGETS = 50
 """More targets of one task are not considered."""
 
+AT_ONCE = 256
+"""Posteriors computed together, so that sums over subsets stay in a CPU's cache."""
+
 RANGE = 690.0
 """Nats that sums over subsets may have; float64 ends at 709."""
 
@@ -66,22 +69,16 @@ class CountedTargets:
     ) -> Float[Tensor, "*batch variable"]:
         """Of every hit, given log p(x_i | hit) - log p(x_i | not hit)."""
         ratio = self._ratio(log_ratio)
-        before, found = self._nobody(ratio), []
-        for after, w in zip(self._messages(ratio)[1:], ratio, strict=True):
-            hit = (before[:-1] * after[1:]).sum(0) * w
-            found.append(hit.log() - (before * after).sum(0).log())
-            before = _one_more(before, w)
-        return torch.stack(found, -1) + (log_ratio.double() - ratio.movedim(0, -1).log())
+        parts = ratio.reshape(len(ratio), -1).split(AT_ONCE, 1)
+        odds = torch.cat([self._posterior_odds(part) for part in parts], 1).view_as(ratio)
+        return (odds.log() - ratio.log()).movedim(0, -1) + log_ratio.double()
 
     def count_posterior(
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "*batch count"]:
         """Probability of every number of targets."""
         ratio = self._ratio(log_ratio)
-        subsets = self._nobody(ratio)
-        for w in ratio:
-            subsets = _one_more(subsets, w)
-        joint = subsets.movedim(0, -1) * self._weight(log_ratio.shape[-1])
+        joint = self._subsets(ratio)[-1].movedim(0, -1) * self._weight(log_ratio.shape[-1])
         return joint / joint.sum(-1, keepdim=True)
 
     def sample(
@@ -109,26 +106,44 @@ class CountedTargets:
         limit = (RANGE - math.log(math.comb(d, min(most, d // 2)))) / most
         return log_ratio.double().movedim(-1, 0).contiguous().clamp(-RANGE, limit).exp()
 
+    def _posterior_odds(
+        self, ratio: Float[Tensor, "variable batch"]
+    ) -> Float[Tensor, "variable batch"]:
+        """Of every hit, given ratios as far as the other variables see them."""
+        before, after = self._subsets(ratio)[:-1], self._messages(ratio)[1:]
+        hit = (before[:, :-1] * after[:, 1:]).sum(1) * ratio
+        return hit / (before * after).sum(1)
+
     def _messages(
         self, ratio: Float[Tensor, "variable *batch"]
-    ) -> list[Float[Tensor, "count *batch"]]:
+    ) -> Float[Tensor, "place count *batch"]:
         """For each variable: what it and those after it say of how many were hit before it.
 
         Variable i's is entry i; the last entry is the prior's.
         """
-        weight = self._weight(len(ratio)).view(-1, *[1] * (ratio.dim() - 1))
-        messages = [weight.expand(-1, *ratio.shape[1:])]
-        for w in ratio.flip(0):
-            after = messages[-1].clone()
-            after[:-1] += w * messages[-1][1:]
-            messages.append(after)
-        return messages[::-1]
+        messages = self._empty(ratio)
+        messages[-1] = self._weight(len(ratio)).view(-1, *[1] * (ratio.dim() - 1))
+        for at in range(len(ratio) - 1, -1, -1):
+            later = messages[at + 1]
+            messages[at] = later
+            messages[at, :-1].addcmul_(ratio[at], later[1:])
+        return messages
 
-    def _nobody(self, ratio: Float[Tensor, "variable *batch"]) -> Float[Tensor, "count *batch"]:
-        """Before the first variable, none is hit."""
-        none = ratio.new_zeros(len(self.count_probability), *ratio.shape[1:])
-        none[0] = 1
-        return none
+    def _subsets(
+        self, ratio: Float[Tensor, "variable *batch"]
+    ) -> Float[Tensor, "place count *batch"]:
+        """Sums over sets of the variables before each; the last entry is of all variables."""
+        subsets = self._empty(ratio)
+        subsets[0, 0], subsets[0, 1:] = 1, 0
+        for at, w in enumerate(ratio):
+            subsets[at + 1] = subsets[at]
+            subsets[at + 1, 1:].addcmul_(w, subsets[at, :-1])
+        return subsets
+
+    def _empty(
+        self, ratio: Float[Tensor, "variable *batch"]
+    ) -> Float[Tensor, "place count *batch"]:
+        return ratio.new_empty(len(ratio) + 1, len(self.count_probability), *ratio.shape[1:])
 
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
@@ -147,15 +162,6 @@ def binomial(num_variables: int, rate: float) -> Float[Tensor, " count"]:
     count = torch.arange(min(num_variables, MOST_TARGETS) + 1, dtype=torch.float64)
     law = torch.distributions.Binomial(num_variables, torch.tensor(rate, dtype=torch.float64))
     return torch.softmax(law.log_prob(count), 0)
-
-
-def _one_more(
-    subsets: Float[Tensor, "count *batch"], ratio: Float[Tensor, "*batch"]
-) -> Float[Tensor, "count *batch"]:
-    """Sums over sets of the variables so far, and of one more."""
-    summed = subsets.clone()
-    summed[1:] += ratio * subsets[:-1]
-    return summed
 
 
 def _bernoulli(

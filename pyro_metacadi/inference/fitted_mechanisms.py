@@ -1,0 +1,167 @@
+"""Mechanisms of families, fitted when first asked for, and what they say of other rows."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pyro_metacadi.inference.densities import Integrated, Prediction
+from pyro_metacadi.inference.judging import judged
+from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.ops.evidence import Design, kish_weight
+from pyro_metacadi.ops.hurdle import Hurdle
+from pyro_metacadi.ops.nystroem import INTERCEPT, whitening
+from pyro_metacadi.ops.rows import TaskRows
+
+__all__ = ["FittedMechanisms"]
+
+MOST_JOINED = 32
+"""Batches of families that are kept joined: those of the same graphs are asked for again."""
+
+
+class _Fitted(NamedTuple):
+    """A family's mechanism, and the evidence for training targets.
+
+    A new row's kernel with the landmarks, times `projection`, plus `constant`, is the prediction,
+    then (unless it is judged by hurdle laws, which take it as given) a root of its variance, then
+    (if hits may draw the weights anew) the features themselves.
+    """
+
+    projection: Float[Tensor, "landmark output"]
+    constant: Float[Tensor, "1 output"]
+    noise_variance: Float[Tensor, ""]
+    log_ratio: Float[Tensor, " task"]
+    hurdle: Hurdle | None
+
+
+class Joined(NamedTuple):
+    """Mechanisms of several families, and what they read (`MechanismEvidence.input_mask`)."""
+
+    inputs: Bool[Tensor, "set input"]
+    projection: Float[Tensor, "set landmark output"]
+    constant: Float[Tensor, "set 1 output"]
+    noise_variance: Float[Tensor, " set"]
+    log_ratio: Float[Tensor, "set task"]
+    hurdle: Hurdle | None
+
+    @classmethod
+    def of(cls, fitted: Sequence[_Fitted], inputs: Bool[Tensor, "set input"]) -> "Joined":
+        return cls(
+            inputs,
+            torch.stack([one.projection for one in fitted]),
+            torch.stack([one.constant for one in fitted]),
+            torch.stack([one.noise_variance for one in fitted]),
+            torch.stack([one.log_ratio for one in fitted]),
+            _hurdles_of([one.hurdle for one in fitted], join=torch.stack),
+        )
+
+
+class FittedMechanisms:
+    """Fits mechanisms of families to the training tasks, each once.
+
+    Args:
+        evidence: The training tasks, and how fine mechanisms are.
+    """
+
+    def __init__(self, evidence: MechanismEvidence) -> None:
+        self.evidence = evidence
+        self._fitted: dict[Family, _Fitted] = {}
+        self._joined: dict[tuple[Family, ...], Joined] = {}
+
+    def of(self, families: Sequence[Family]) -> Joined:
+        """Of families with equally many inputs."""
+        missing = [family for family in families if family not in self._fitted]
+        for batch, design in self.evidence.designs(missing):
+            self._fitted.update(zip(batch, self._fit_new(batch, design), strict=True))
+        key = tuple(families)
+        if key not in self._joined:
+            if len(self._joined) >= MOST_JOINED:
+                self._joined.clear()
+            parts = [self._fitted[family] for family in families]
+            self._joined[key] = Joined.of(parts, self.evidence.input_mask(families))
+        return self._joined[key]
+
+    def predict(
+        self, rows: TaskRows, batches: Sequence[Sequence[Family]], *, row_by_row: bool = False
+    ) -> Prediction:
+        """What batches of families say of rows; `row_by_row`, all rows of a task count in full."""
+        evidence = self.evidence
+        correlation = 0.0 if row_by_row else evidence.hyperparameters.correlation
+        order = [family for batch in batches for family in batch]
+        values = evidence.values(rows, order, weight=kish_weight(rows.num_rows, correlation))
+        fitted = [self.of(batch) for batch in batches]
+        weights = [
+            self._integrated(rows, batch, one, correlation=correlation, in_sample=row_by_row)
+            for batch, one in zip(batches, fitted, strict=True)
+        ]
+        return Prediction(
+            values,
+            torch.cat([one.noise_variance for one in fitted]),
+            _hurdles_of([one.hurdle for one in fitted], join=torch.cat),
+            Integrated.joined(weights),
+        )
+
+    def _integrated(
+        self,
+        rows: TaskRows,
+        batch: Sequence[Family],
+        fitted: Joined,
+        *,
+        correlation: float,
+        in_sample: bool,
+    ) -> Integrated:
+        """In float64: in float32 it would depend on how many rows there are."""
+        kernel = self.evidence.hyperparameters.kernel
+        landmarks = self.evidence.landmarks_of(batch).double()
+        similar = kernel.correlation(rows.inputs, landmarks, fitted.inputs)
+        output = similar @ fitted.projection + fitted.constant
+        mean, scaled, features = output[..., 0], output[..., 1:], None
+        if self.evidence.hyperparameters.redrawn_share > 0:
+            scaled, features = scaled.chunk(2, -1)
+        noise = fitted.noise_variance
+        x = rows.x[:, [family.variable for family in batch]].mT
+        found = Integrated.of(
+            x,
+            rows,
+            mean=mean,
+            scaled=scaled,
+            noise_variance=noise,
+            correlation=correlation,
+        )
+        if features is None:
+            return found
+        return found.beside_redrawn(
+            x,
+            rows,
+            features=features,
+            noise_variance=noise,
+            correlation=correlation,
+            in_sample=in_sample,
+        )
+
+    def _fit_new(self, batch: Sequence[Family], design: Design) -> list[_Fitted]:
+        evidence, hyper = self.evidence, self.evidence.hyperparameters
+        mechanism = evidence.fitted(batch, design)
+        hurdles, ratio = judged(evidence, batch, design, mechanism)
+        weights = mechanism.mean.unsqueeze(-1)
+        if hyper.hurdle is None:
+            root = torch.linalg.cholesky_ex(mechanism.covariance).L
+            weights = torch.cat([weights, root], -1)
+        if hyper.redrawn_share > 0:
+            weights = torch.cat([weights, torch.eye(len(root[0])).to(root).expand_as(root)], -1)
+        whiten = whitening(
+            evidence.landmarks_of(batch),
+            evidence.input_mask(batch),
+            hyper.kernel,
+        )
+        constant = INTERCEPT * weights[:, -1:]
+        parts = whiten @ weights[:, :-1], constant, mechanism.noise_variance, ratio, hurdles
+        return [_Fitted(*each) for each in zip(*parts, strict=True)]
+
+
+def _hurdles_of(parts: Sequence[Hurdle | None], *, join: Callable[..., Tensor]) -> Hurdle | None:
+    """The laws of several families as one, if they have any."""
+    known = [hurdle for hurdle in parts if hurdle is not None]
+    return Hurdle(*(join(part) for part in zip(*known, strict=True))) if known else None
