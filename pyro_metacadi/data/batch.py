@@ -12,6 +12,8 @@ from pyro_metacadi.errors import ConfigError
 
 __all__ = ["TaskBatch"]
 
+TENSORS = ("x", "mask", "support", "support_mask")
+
 
 @dataclass(frozen=True)
 class TaskBatch:
@@ -25,12 +27,14 @@ class TaskBatch:
         mask: Which query rows exist.
         support: Support rows, zero where padded.
         support_mask: Which support rows exist.
+        population: Number of tasks that these were drawn from; None if these are all.
     """
 
     x: Float[Tensor, "task sample variable"]
     mask: Bool[Tensor, "task sample"]
     support: Float[Tensor, "task support variable"]
     support_mask: Bool[Tensor, "task support"]
+    population: int | None = None
 
     @classmethod
     def from_arrays(
@@ -67,7 +71,13 @@ class TaskBatch:
 
     def to(self, device: torch.device | str) -> "TaskBatch":
         """The same batch on another device."""
-        return TaskBatch(*(getattr(self, f).to(device) for f in self.__dataclass_fields__))
+        tensors = {name: getattr(self, name).to(device) for name in TENSORS}
+        return replace(self, **tensors)
+
+    def choose(self, index: Int[Tensor, " chosen"]) -> "TaskBatch":
+        """Some of the tasks, which stand for all: sums over tasks are scaled up to those."""
+        tensors = {name: getattr(self, name)[index] for name in TENSORS}
+        return TaskBatch(**tensors, population=self.population or self.num_tasks)
 
     def split(
         self,

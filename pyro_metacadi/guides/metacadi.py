@@ -16,7 +16,7 @@ from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
-from pyro_metacadi.models.metacadi import MetaCaDIModel, without_plates
+from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate, without_plates
 from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["MetaCaDIGuide"]
@@ -146,5 +146,5 @@ class MetaCaDIGuide(AutoGuide):
         # The plates follow the batch, not the first batch ever seen: new tasks may be fewer.
         if self.master is not None or self.create_plates is not None:
             return super()._create_plates(batch)
-        self.plates = {"tasks": pyro.plate("tasks", batch.num_tasks, dim=-2)}
+        self.plates = {"tasks": task_plate(batch)}
         return self.plates

@@ -126,8 +126,9 @@ class PaperObjective(MetaCaDIObjective):
 class ELBOObjective(MetaCaDIObjective):
     r"""The negative ELBO, term by term; equal to `pyro.infer.TraceMeanField_ELBO`.
 
-    It is the ELBO of the batch's query rows: with a `Training.query_size`, their likelihood is not
-    scaled up to all rows (`MetaCaDI` takes all rows unless told otherwise).
+    It is the ELBO of the batch's query rows, scaled up from its tasks to those that they were drawn
+    from. With a `Training.query_size`, their likelihood is not scaled up to all rows (`MetaCaDI`
+    takes all rows unless told otherwise).
 
     Args:
         order_kl: ``"gumbel"`` is the closed-form KL of the order *scores*, an upper bound on the KL

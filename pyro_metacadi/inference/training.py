@@ -28,8 +28,9 @@ __all__ = ["Callback", "Trained", "Training", "held_out_loss", "isolated", "stre
 
 Callback = Callable[[int, dict[str, Tensor]], None]
 
-OPTIONAL = ("query_size", "patience")
+OPTIONAL = ("tasks_per_step", "query_size", "patience")
 HELD_OUT_GRAPHS = 8
+HELD_OUT_TASKS = 500
 CHECK_FINITE = 50
 
 
@@ -43,7 +44,9 @@ class Training:
     the run has not converged.
 
     Attributes:
-        num_steps: Gradient steps at most; every step sees all tasks, split anew.
+        num_steps: Gradient steps at most; the tasks of every step are split anew.
+        tasks_per_step: Tasks that a step sees, drawn anew; None for all. The gradient's expectation
+            is that of all tasks.
         support_size: Support rows per task, the paper's N_s.
         query_size: Query rows per task in a step, None for all. A step's noise comes from its one
             graph, hardly from its rows, so more steps on fewer rows learn faster.
@@ -54,10 +57,12 @@ class Training:
             None holds nothing out: the run has `num_steps`, and learning rates fall from the start.
         check_every: Steps from one measurement of the held-out loss to the next.
         tolerance: By how much the held-out loss must fall, in nats per variable.
-        held_out: Share of a task's rows that are held out (rounded up; two rows are left).
+        held_out: Share of a task's rows that are held out (rounded up; two rows are left), of 500
+            tasks at most.
     """
 
     num_steps: int = 3000
+    tasks_per_step: int | None = None
     support_size: int = 10
     query_size: int | None = 32
     learning_rate: float = 5e-3
@@ -166,6 +171,7 @@ def train(
     held_out = None
     if options.patience is not None:
         batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
+        held_out = None if held_out is None else _some_tasks(held_out, HELD_OUT_TASKS)
     loss_module = objective(model, guide)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
     course = Course(
@@ -179,7 +185,8 @@ def train(
     with tqdm(total=options.num_steps, disable=not progress, desc="fit", leave=False) as bar:
         for step in range(options.num_steps):
             optimiser.zero_grad(set_to_none=True)
-            rows = batch.split(options.support_size, query_size=options.query_size)
+            rows = _some_tasks(batch, options.tasks_per_step)
+            rows = rows.split(options.support_size, query_size=options.query_size)
             # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
             # with a component, and divergence is looked for below.
             with pyro.validation_enabled(step == 0):
@@ -223,6 +230,13 @@ def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) 
         model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(batch)
         model_trace.compute_log_prob(lambda name, _: name == "x")
     return reconstruction(model_trace).item() / HELD_OUT_GRAPHS
+
+
+def _some_tasks(batch: TaskBatch, number: int | None) -> TaskBatch:
+    """At most so many of a batch's tasks, drawn at random."""
+    if number is None or number >= batch.num_tasks:
+        return batch
+    return batch.choose(torch.randperm(batch.num_tasks, device=batch.x.device)[:number])
 
 
 def _parameter_groups(

@@ -14,7 +14,7 @@ from pyro_metacadi.models.noise import Noise
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.relax import adjacency_from_order
 
-__all__ = ["MetaCaDIModel", "without_plates"]
+__all__ = ["MetaCaDIModel", "task_plate", "without_plates"]
 
 
 def without_plates(value: Tensor, *, event_dim: int) -> Tensor:
@@ -25,6 +25,15 @@ def without_plates(value: Tensor, *, event_dim: int) -> Tensor:
     if value.dim() <= event_dim:
         return value
     return value.squeeze(-event_dim - 1).squeeze(-event_dim - 1)
+
+
+def task_plate(batch: TaskBatch) -> pyro.plate:
+    """The plate of a batch's tasks; if they stand for more, densities are scaled up to those."""
+    if batch.population is None:
+        return pyro.plate("tasks", batch.num_tasks, dim=-2)
+    # Which tasks does not matter to the plate, only how many: nothing else is indexed by it.
+    chosen = torch.arange(batch.num_tasks, device=batch.x.device)
+    return pyro.plate("tasks", batch.population, subsample=chosen, dim=-2)
 
 
 class MetaCaDIModel(PyroModule):
@@ -83,7 +92,7 @@ class MetaCaDIModel(PyroModule):
     def forward(self, batch: TaskBatch) -> Float[Tensor, "*draw task sample variable"]:
         """Run the program on the query rows of `batch`; returns the `x` site's value."""
         adjacency = self.sample_graph()
-        with pyro.plate("tasks", batch.num_tasks, dim=-2):
+        with task_plate(batch):
             target = pyro.sample("intervention_target", self._target_prior())
             readout = pyro.sample("readout", self._readout_prior())
             with (
