@@ -78,7 +78,8 @@ class CountedTargets:
     ) -> Float[Tensor, "*batch count"]:
         """Probability of every number of targets."""
         ratio = self._ratio(log_ratio)
-        joint = self._subsets(ratio)[-1].movedim(0, -1) * self._weight(log_ratio.shape[-1])
+        subsets, _ = self._both_ways(ratio)
+        joint = subsets[-1].movedim(0, -1) * self._weight(log_ratio.shape[-1])
         return joint / joint.sum(-1, keepdim=True)
 
     def sample(
@@ -88,7 +89,8 @@ class CountedTargets:
         ratio = self._ratio(log_ratio)
         drawn: list[Tensor] = []
         count = torch.zeros(ratio.shape[1:], dtype=torch.long, device=ratio.device)
-        for after, w in zip(self._messages(ratio)[1:], ratio, strict=True):
+        _, messages = self._both_ways(ratio)
+        for after, w in zip(messages[1:], ratio, strict=True):
             padded = torch.cat([after, torch.zeros_like(after[:1])])
             free = padded.gather(0, count.unsqueeze(0)).squeeze(0)
             hit = padded.gather(0, count.unsqueeze(0) + 1).squeeze(0) * w
@@ -110,40 +112,31 @@ class CountedTargets:
         self, ratio: Float[Tensor, "variable batch"]
     ) -> Float[Tensor, "variable batch"]:
         """Of every hit, given ratios as far as the other variables see them."""
-        before, after = self._subsets(ratio)[:-1], self._messages(ratio)[1:]
+        subsets, messages = self._both_ways(ratio)
+        before, after = subsets[:-1], messages[1:]
         hit = (before[:, :-1] * after[:, 1:]).sum(1) * ratio
         return hit / (before * after).sum(1)
 
-    def _messages(
+    def _both_ways(
         self, ratio: Float[Tensor, "variable *batch"]
-    ) -> Float[Tensor, "place count *batch"]:
-        """For each variable: what it and those after it say of how many were hit before it.
+    ) -> tuple[Float[Tensor, "place count *batch"], Float[Tensor, "place count *batch"]]:
+        """For each variable: sums over sets of those before it; and what it and those after say.
 
-        Variable i's is entry i; the last entry is the prior's.
+        The latter, of how many were hit before it. The last entries are the sums over sets of all
+        variables, and the prior.
         """
-        messages = self._empty(ratio)
-        messages[-1] = self._weight(len(ratio)).view(-1, *[1] * (ratio.dim() - 1))
-        for at in range(len(ratio) - 1, -1, -1):
-            later = messages[at + 1]
-            messages[at] = later
-            messages[at, :-1].addcmul_(ratio[at], later[1:])
-        return messages
-
-    def _subsets(
-        self, ratio: Float[Tensor, "variable *batch"]
-    ) -> Float[Tensor, "place count *batch"]:
-        """Sums over sets of the variables before each; the last entry is of all variables."""
-        subsets = self._empty(ratio)
-        subsets[0, 0], subsets[0, 1:] = 1, 0
-        for at, w in enumerate(ratio):
-            subsets[at + 1] = subsets[at]
-            subsets[at + 1, 1:].addcmul_(w, subsets[at, :-1])
-        return subsets
-
-    def _empty(
-        self, ratio: Float[Tensor, "variable *batch"]
-    ) -> Float[Tensor, "place count *batch"]:
-        return ratio.new_empty(len(ratio) + 1, len(self.count_probability), *ratio.shape[1:])
+        d, num_counts = len(ratio), len(self.count_probability)
+        shape = (d + 1, 2, num_counts, *ratio.shape[1:])
+        # Seen from the last variable and the largest count, messages grow as sums over sets do.
+        both = ratio.new_empty(shape)
+        both[0, 0, 0], both[0, 0, 1:] = 1, 0
+        weight = self._weight(d).flip(0)
+        both[0, 1] = weight.view(-1, *[1] * (ratio.dim() - 1))
+        steps = torch.stack([ratio, ratio.flip(0)], 1).unsqueeze(2)
+        for now, later, w in zip(both[:-1], both[1:], steps, strict=True):
+            later.copy_(now)
+            later[:, 1:].addcmul_(w, now[:, :-1])
+        return both[:, 0], both[:, 1].flip(0, 1)
 
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
