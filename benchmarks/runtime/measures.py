@@ -16,10 +16,10 @@ from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
-from pyro_metacadi.inference.training import isolated, train
+from pyro_metacadi.inference.training import Callback, isolated, train
 from pyro_metacadi.models.evidence import BATCH_FLOATS, Family
 
-__all__ = ["MEASURES", "Found", "Size"]
+__all__ = ["MEASURES", "Adaptation", "Found", "Scores", "Size", "Steps"]
 
 NUM_SAMPLES = 110
 NUM_PARENTS = 3
@@ -46,65 +46,99 @@ class Found:
 
 def svi_step(size: Size, *, budget: float) -> Found:
     """A gradient step of the paper's configuration."""
-    tasks = _noise(size)
-    components = MetaCaDI.paper().components
-    with isolated(0, torch.device(size.device)):
-        chain = components.build(size.num_variables).to(torch.device(size.device))
-        batch = TaskBatch.from_arrays(tasks.arrays, device=size.device)
-        objective: Any = components.build_objective()
-        ticks: list[float] = []
-        options = replace(components.training, num_steps=40, patience=None)
-        watch = partial(_tick, ticks, time.perf_counter() + budget)
-        with suppress(_Enough):
-            train(
-                chain.model, chain.guide, batch, objective=objective, options=options,
-                callbacks=[watch],
-            )  # fmt: skip
+    run = Steps(size)
+    ticks: list[float] = []
+    with suppress(_Enough):
+        run(40, partial(_tick, ticks, time.perf_counter() + budget))
     own = float(np.median(np.diff(ticks)))
+    mechanisms, options = run.chain.model.mechanisms, run.components.training
     floor = step_floor(
         num_variables=size.num_variables,
         num_tasks=size.num_tasks,
         support=options.support_size,
         query=options.query_size or NUM_SAMPLES,
-        hsic_rows=objective.residual_rows or NUM_SAMPLES,
-        width=chain.model.mechanisms.num_features - 1,
-        num_parameters=sum(p.numel() for p in chain.model.parameters()),
+        hsic_rows=run.objective.residual_rows or NUM_SAMPLES,
+        width=mechanisms.num_features - 1,
+        num_parameters=sum(p.numel() for p in run.chain.model.parameters()),
         device=torch.device(size.device),
     )
     return Found(own, seconds(floor, budget=budget / 3))
 
 
+class Steps:
+    """Gradient steps of the paper's configuration, on rows that mean nothing."""
+
+    def __init__(self, size: Size) -> None:
+        device = torch.device(size.device)
+        self.components = MetaCaDI.paper().components
+        self.objective: Any = self.components.build_objective()
+        with isolated(0, device):
+            self.chain = self.components.build(size.num_variables).to(device)
+        self.batch = TaskBatch.from_arrays(_noise(size).arrays, device=device)
+
+    def __call__(self, num_steps: int, *callbacks: Callback) -> None:
+        """Train."""
+        options = replace(self.components.training, num_steps=num_steps, patience=None)
+        with isolated(0, self.batch.x.device):
+            train(
+                self.chain.model, self.chain.guide, self.batch, objective=self.objective,
+                options=options, callbacks=callbacks,
+            )  # fmt: skip
+
+
 def thousand_scores(size: Size, *, budget: float) -> Found:
     """A thousand sets of three parents, each scored once."""
-    tasks = _noise(size)
-    evidence = evidence_of(
-        tasks, Representation.fit(tasks, kind="identity"), target_prior=0.05, device=size.device
-    )
-    generator = np.random.default_rng(0)
-    num_features = len(evidence.landmarks_of([_random_family(generator, size.num_variables)])) + 1
-    at_once = max(1, BATCH_FLOATS // (NUM_SAMPLES * size.num_tasks * num_features))
-    families = [_random_family(generator, size.num_variables) for _ in range(at_once)]
-    own = seconds(lambda: evidence.with_resolution(1.0).scores(families), budget=budget)
+    run = Scores(size)
+    own = seconds(run, budget=budget)
     floor = scoring_floor(
-        num_sets=at_once,
+        num_sets=run.at_once,
         num_tasks=size.num_tasks,
         num_samples=NUM_SAMPLES,
         num_inputs=NUM_PARENTS + 2,  # and the squares of both sides
-        num_features=num_features,
+        num_features=run.num_features,
         device=torch.device(size.device),
     )
-    thousand = 1000 / at_once
+    thousand = 1000 / run.at_once
     return Found(own * thousand, seconds(floor, budget=budget / 3) * thousand)
+
+
+class Scores:
+    """One batch of sets of three parents, scored anew each time."""
+
+    def __init__(self, size: Size) -> None:
+        tasks, generator = _noise(size), np.random.default_rng(0)
+        self.evidence = evidence_of(
+            tasks, Representation.fit(tasks, kind="identity"), target_prior=0.05, device=size.device
+        )
+        one = _random_family(generator, size.num_variables)
+        self.num_features = len(self.evidence.landmarks_of([one])) + 1
+        floats = NUM_SAMPLES * size.num_tasks * self.num_features
+        self.at_once = max(1, BATCH_FLOATS // floats)
+        self.families = [_random_family(generator, size.num_variables) for _ in range(self.at_once)]
+
+    def __call__(self) -> list[float]:
+        """Score them; nothing is remembered."""
+        return self.evidence.with_resolution(1.0).scores(self.families)
 
 
 def adaptation(size: Size, *, budget: float, num_new: int = 1) -> Found:
     """Target probabilities of new tasks of ten rows, the graph known."""
-    world = _world(size)
-    sampling = Sampling(num_draws=32, warmup=0, num_chains=4)
-    model = MetaCaDI(graph_prior=world.adjacency, sampling=sampling)
-    model.fit(world.tasks, progress=False, device=size.device)
-    new = world.sample_tasks(num_new, NEW_ROWS, seed=1).tasks
-    return Found(seconds(lambda: model.adapt(new).target_probs, budget=budget / 3))
+    return Found(seconds(Adaptation(size, num_new=num_new), budget=budget / 3))
+
+
+class Adaptation:
+    """Target probabilities of the same new tasks, found anew each time; the graph is known."""
+
+    def __init__(self, size: Size, *, num_new: int) -> None:
+        world = _world(size)
+        sampling = Sampling(num_draws=32, warmup=0, num_chains=4)
+        self.model = MetaCaDI(graph_prior=world.adjacency, sampling=sampling)
+        self.model.fit(world.tasks, progress=False, device=size.device)
+        self.new = world.sample_tasks(num_new, NEW_ROWS, seed=1).tasks
+
+    def __call__(self) -> object:
+        """Find them."""
+        return self.model.adapt(self.new).target_probs
 
 
 def fit(size: Size, *, budget: float) -> Found:

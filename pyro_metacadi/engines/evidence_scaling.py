@@ -173,3 +173,5 @@ def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int)
         values = check_tensor(tensors, f"scaling.{name}", dtype=dtype, shape=shape)
         valid = RANGES[name](values) if name in RANGES else True
         refuse_unless(bool(valid), f"scaling.{name}", values.tolist())
+    either = not tensors["scaling.hurdle"].numel() or float(tensors["scaling.redrawn_share"]) == 0
+    refuse_unless(either, "scaling.redrawn_share", "a share beside hurdle laws")

@@ -37,10 +37,10 @@ class EvidenceGraphs:
         return torch.tensor([[position[family] for family in graph] for graph in self._by_draw])
 
     @cached_property
-    def different(self) -> tuple[Int[Tensor, "graph variable"], Float[Tensor, " graph"]]:
-        """`index` of the different graphs, and the share of the draws that each has."""
+    def different(self) -> tuple[Int[Tensor, "graph variable"], Int[Tensor, " graph"]]:
+        """`index` of the different graphs, and how many draws each is."""
         index, counts = torch.unique(self.index, dim=0, return_counts=True)
-        return index, counts / counts.sum().double()
+        return index, counts
 
     @cached_property
     def _by_draw(self) -> list[list[Family]]:
@@ -105,10 +105,11 @@ class EvidenceChain:
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-        index, share = graphs.different
+        index, counts = graphs.different
         odds = self._prior.posterior_log_odds(self._log_ratio(tasks, graphs, index))
-        weighted = torch.sigmoid(odds) * share.to(odds.device).view(-1, 1, 1)
-        return weighted.sum(0).cpu().numpy()
+        # Divided last: shares that add up to a rounded one would give more than certainty.
+        total = (torch.sigmoid(odds) * counts.to(odds.device).view(-1, 1, 1)).sum(0)
+        return (total / counts.sum().to(odds.device)).cpu().numpy()
 
     def target_log_odds(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs

@@ -84,16 +84,28 @@ class FittedMechanisms:
         return self._joined[key]
 
     def predict(
-        self, rows: TaskRows, batches: Sequence[Sequence[Family]], *, row_by_row: bool = False
+        self,
+        rows: TaskRows,
+        batches: Sequence[Sequence[Family]],
+        *,
+        row_by_row: bool = False,
+        in_sample: bool = False,
     ) -> Prediction:
-        """What batches of families say of rows; `row_by_row`, all rows of a task count in full."""
+        """What batches of families say of rows.
+
+        Args:
+            rows: Of any tasks.
+            batches: Families with equally many inputs each.
+            row_by_row: Whether all rows of a task count in full.
+            in_sample: Whether one more row of each task is asked about, too.
+        """
         evidence = self.evidence
         correlation = 0.0 if row_by_row else evidence.hyperparameters.correlation
         order = [family for batch in batches for family in batch]
         values = evidence.values(rows, order, weight=kish_weight(rows.num_rows, correlation))
         fitted = [self.of(batch) for batch in batches]
         weights = [
-            self._integrated(rows, batch, one, correlation=correlation, in_sample=row_by_row)
+            self._integrated(rows, batch, one, correlation=correlation, in_sample=in_sample)
             for batch, one in zip(batches, fitted, strict=True)
         ]
         return Prediction(
@@ -117,7 +129,8 @@ class FittedMechanisms:
         landmarks = self.evidence.landmarks_of(batch).double()
         similar = kernel.correlation(rows.inputs, landmarks, fitted.inputs)
         output = similar @ fitted.projection + fitted.constant
-        mean, scaled, features = output[..., 0], output[..., 1:], None
+        # A copy: all of the output would be kept for the sake of a view.
+        mean, scaled, features = output[..., 0].clone(), output[..., 1:], None
         if self.evidence.hyperparameters.redrawn_share > 0:
             scaled, features = scaled.chunk(2, -1)
         noise = fitted.noise_variance
@@ -149,8 +162,9 @@ class FittedMechanisms:
         if hyper.hurdle is None:
             root = torch.linalg.cholesky_ex(mechanism.covariance).L
             weights = torch.cat([weights, root], -1)
-        if hyper.redrawn_share > 0:
-            weights = torch.cat([weights, torch.eye(len(root[0])).to(root).expand_as(root)], -1)
+            if hyper.redrawn_share > 0:
+                itself = torch.eye(len(root[0]), dtype=root.dtype, device=root.device)
+                weights = torch.cat([weights, itself.expand_as(root)], -1)
         whiten = whitening(
             evidence.landmarks_of(batch),
             evidence.input_mask(batch),

@@ -12,9 +12,9 @@ from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle
 
-__all__ = ["CERTAIN", "judged"]
+__all__ = ["judged"]
 
-CERTAIN = 30.0
+KNOWN = 30.0
 """Nats that a known target counts for."""
 
 
@@ -35,4 +35,4 @@ def judged(
         redrawn = redrawn_log_ratio(evidence, design, mechanism)
         ratio = with_redrawn(ratio, redrawn, hyper.redrawn_share)
     prior = evidence.prior_of(families)
-    return hurdles, torch.where(prior.isinf(), prior.sign() * CERTAIN, ratio)
+    return hurdles, torch.where(prior.isinf(), prior.sign() * KNOWN, ratio)

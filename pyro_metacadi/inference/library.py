@@ -23,8 +23,8 @@ CERTAINTY = 20.0
 FINE = 8 / 3
 """Resolution of mechanisms that are rough."""
 
-MOST_FLOATS = 2**24
-"""Of families times rows that are judged at once: 128 MiB."""
+MOST_FLOATS = 2**22
+"""Families times rows that are judged at once: a dozen arrays of so many numbers are held."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,9 @@ class MechanismLibrary:
         self, tasks: PreparedTasks, families: Iterable[Family], *, alone: bool = False
     ) -> None:
         for batches, together in self._groups(tasks.rows, families):
-            made = self.mechanisms.predict(tasks.rows, batches, row_by_row=True)
+            made = self.mechanisms.predict(
+                tasks.rows, batches, row_by_row=True, in_sample=not alone
+            )
             found = row_log_prob(made, self.evidence.hyperparameters, alone=alone)
             tasks.row_log_prob.update(zip(together, found, strict=True))
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design, Mechanism, free_log_prob
+from pyro_metacadi.ops.evidence import Design, Mechanism
 from pyro_metacadi.ops.predictive import tasks_log_prob
 
 __all__ = ["learned_redrawn_share", "redrawn_log_ratio", "with_redrawn"]
@@ -44,7 +44,7 @@ def redrawn_log_ratio(
         noise_variance=mechanism.noise_variance,
         correlation=evidence.hyperparameters.correlation,
     )
-    return redrawn - free_log_prob(design, mechanism, weight=evidence.weight)
+    return redrawn - mechanism.free
 
 
 def learned_redrawn_share(evidence: MechanismEvidence, families: list[Family]) -> float:

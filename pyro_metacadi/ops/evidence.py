@@ -32,7 +32,6 @@ __all__ = [
     "Mechanism",
     "Regression",
     "fit_mechanism",
-    "free_log_prob",
     "kish_weight",
     "regress",
 ]
@@ -122,6 +121,7 @@ class Mechanism(NamedTuple):
         target_probability: Of each task having hit the variable.
         log_ratio: Log density of each task's values if it hit the variable, over that if not, which
             `target_probability` follows from.
+        free: That log density if it did not.
     """
 
     score: Float[Tensor, " set"]
@@ -130,6 +130,7 @@ class Mechanism(NamedTuple):
     noise_variance: Float[Tensor, " set"]
     target_probability: Float[Tensor, "set task"]
     log_ratio: Float[Tensor, "set task"]
+    free: Float[Tensor, "set task"]
 
 
 def kish_weight(num_rows: Float[Tensor, " task"], correlation: float) -> Float[Tensor, " task"]:
@@ -233,7 +234,8 @@ def _ascend(
     # From the prior and from too much noise: with too little, every task would at first look as if
     # it hit the variable, and no row would be left to learn the noise from.
     noise = torch.ones(len(design.x), dtype=torch.float64, device=design.x.device)
-    probability, ratio = torch.sigmoid(prior_log_odds), torch.zeros_like(prior_log_odds)
+    probability = torch.sigmoid(prior_log_odds)
+    ratio = free = torch.zeros_like(prior_log_odds)
     for iteration in range(num_iterations + 1):
         fit = regress(design, (1 - probability) * weight, noise_variance=noise)
         spread = design.spread(fit.covariance)
@@ -248,22 +250,7 @@ def _ascend(
     hit = hit_law(fit.prediction, noise, design.spread(fit.covariance))
     score = fit.log_evidence + (probability * hit).sum(-1)
     score = score - _divergence(probability, prior_log_odds)
-    return Mechanism(score, fit.mean, fit.covariance, noise, probability, ratio)
-
-
-def free_log_prob(
-    design: Design, mechanism: Mechanism, *, weight: Float[Tensor, " task"]
-) -> Float[Tensor, "set task"]:
-    """Expected log density of each task's values if it did not hit the variable.
-
-    Args:
-        design: What the mechanism was fitted to.
-        mechanism: The mechanism.
-        weight: What a row of each task counts.
-    """
-    residual = (design.x - design.predict(mechanism.mean)).double()
-    error = design.rows.sum(residual.square()) + design.spread(mechanism.covariance)
-    return weight * _log_density(error, mechanism.noise_variance, design.rows.num_rows)
+    return Mechanism(score, fit.mean, fit.covariance, noise, probability, ratio, free)
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

@@ -27,7 +27,7 @@ def tasks_log_prob(
             features,
             residual,
             noise_variance=noise_variance,
-            weight=float(kish_weight(torch.tensor([float(size)]), correlation)),
+            weight=float(kish_weight(torch.tensor([size], dtype=torch.float64), correlation)),
         )
         for features, residual, (size, _) in runs
     ]
@@ -79,6 +79,8 @@ def one_more_row_log_prob(
 ) -> Float[Tensor, "set row"]:
     """Log density of one more row at each row's place, given all rows of its task.
 
+    The smaller of two systems, of rows or of features, is factorised.
+
     Args:
         scaled, residual, noise_variance: As in `predictive_log_prob`.
         rows: Which rows belong to which task.
@@ -86,16 +88,30 @@ def one_more_row_log_prob(
     variance = noise_variance.view(-1, 1, 1)
     found = []
     for features, error in zip(rows.runs(scaled, dim=1), rows.runs(residual, dim=1), strict=True):
-        whitened = features.double() / variance.sqrt().unsqueeze(-1)
-        factor = _factor_with_identity(whitened.mT @ whitened)
-        right = torch.cat([whitened.mT, whitened.mT @ error.double().unsqueeze(-1)], -1)
-        solved = torch.linalg.solve_triangular(factor, right, upper=False)
-        root, projected = solved[..., :-1], solved[..., -1:]
-        law = torch.distributions.Normal(
-            (root * projected).sum(-2), (variance * (1 + root.square().sum(-2))).sqrt()
-        )
-        found.append(law.log_prob(error.double()).flatten(1))
+        whitened, e = features.double() / variance.sqrt().unsqueeze(-1), error.double()
+        few = features.shape[-2] <= features.shape[-1]
+        left, spread = (_left_by_rows if few else _left_by_features)(whitened, e)
+        law = torch.distributions.Normal(torch.zeros_like(left), (variance * spread).sqrt())
+        found.append(law.log_prob(left).flatten(1))
     return torch.cat(found, -1)
+
+
+def _left_by_rows(whitened: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """What a task's rows leave of themselves, and the variance of one more in units of noise."""
+    factor = _factor_with_identity(whitened @ whitened.mT)
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    inverse = torch.cholesky_solve(identity.expand_as(factor), factor)
+    left = (inverse @ error.unsqueeze(-1)).squeeze(-1)
+    return left, 2 - inverse.diagonal(dim1=-2, dim2=-1)
+
+
+def _left_by_features(whitened: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by the smaller system where there are fewer features than rows."""
+    factor = _factor_with_identity(whitened.mT @ whitened)
+    right = torch.cat([whitened.mT, whitened.mT @ error.unsqueeze(-1)], -1)
+    solved = torch.linalg.solve_triangular(factor, right, upper=False)
+    root, projected = solved[..., :-1], solved[..., -1:]
+    return error - (root * projected).sum(-2), 1 + root.square().sum(-2)
 
 
 def _factor_with_identity(matrix: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ __all__ = ["MOST_TARGETS", "CountedTargets", "IndependentTargets", "binomial"]
 MOST_TARGETS = 50
 """More targets of one task are not considered."""
 
-AT_ONCE = 256
-"""Posteriors computed together, so that sums over subsets stay in a CPU's cache."""
+CACHED = 2**17
+"""Sums over subsets that are computed together, so that they stay in a CPU's cache: 1 MiB."""
 
 RANGE = 690.0
 """Nats that sums over subsets may have; float64 ends at 709."""
@@ -69,7 +69,8 @@ class CountedTargets:
     ) -> Float[Tensor, "*batch variable"]:
         """Of every hit, given log p(x_i | hit) - log p(x_i | not hit)."""
         ratio = self._ratio(log_ratio)
-        parts = ratio.reshape(len(ratio), -1).split(AT_ONCE, 1)
+        at_once = max(1, CACHED // ((len(ratio) + 1) * len(self.count_probability)))
+        parts = ratio.reshape(len(ratio), -1).split(at_once, 1)
         odds = torch.cat([self._posterior_odds(part) for part in parts], 1).view_as(ratio)
         return (odds.log() - ratio.log()).movedim(0, -1) + log_ratio.double()
 
@@ -78,8 +79,10 @@ class CountedTargets:
     ) -> Float[Tensor, "*batch count"]:
         """Probability of every number of targets."""
         ratio = self._ratio(log_ratio)
-        subsets, _ = self._both_ways(ratio)
-        joint = subsets[-1].movedim(0, -1) * self._weight(log_ratio.shape[-1])
+        subsets = self._nobody(ratio)
+        for w in ratio:
+            subsets[1:] = torch.addcmul(subsets[1:], w, subsets[:-1])
+        joint = subsets.movedim(0, -1) * self._weight(log_ratio.shape[-1])
         return joint / joint.sum(-1, keepdim=True)
 
     def sample(
@@ -89,8 +92,8 @@ class CountedTargets:
         ratio = self._ratio(log_ratio)
         drawn: list[Tensor] = []
         count = torch.zeros(ratio.shape[1:], dtype=torch.long, device=ratio.device)
-        _, messages = self._both_ways(ratio)
-        for after, w in zip(messages[1:], ratio, strict=True):
+        messages = _grown(self._last_message(ratio), ratio.flip(0))[:-1]
+        for after, w in zip(messages.flip(0, 1), ratio, strict=True):
             padded = torch.cat([after, torch.zeros_like(after[:1])])
             free = padded.gather(0, count.unsqueeze(0)).squeeze(0)
             hit = padded.gather(0, count.unsqueeze(0) + 1).squeeze(0) * w
@@ -112,31 +115,29 @@ class CountedTargets:
         self, ratio: Float[Tensor, "variable batch"]
     ) -> Float[Tensor, "variable batch"]:
         """Of every hit, given ratios as far as the other variables see them."""
-        subsets, messages = self._both_ways(ratio)
-        before, after = subsets[:-1], messages[1:]
+        start = torch.stack([self._nobody(ratio), self._last_message(ratio)], 1)
+        both = _grown(start, torch.stack([ratio, ratio.flip(0)], 1))[:-1]
+        # For each variable: sums over sets of those before it, and what those after it say.
+        before, after = both[:, :, 0], both[:, :, 1].flip(0, 1)
         hit = (before[:, :-1] * after[:, 1:]).sum(1) * ratio
         return hit / (before * after).sum(1)
 
-    def _both_ways(
+    def _last_message(
         self, ratio: Float[Tensor, "variable *batch"]
-    ) -> tuple[Float[Tensor, "place count *batch"], Float[Tensor, "place count *batch"]]:
-        """For each variable: sums over sets of those before it; and what it and those after say.
+    ) -> Float[Tensor, "count *batch"]:
+        """The prior, of how many are hit before one comes after the last variable.
 
-        The latter, of how many were hit before it. The last entries are the sums over sets of all
-        variables, and the prior.
+        The largest count first: messages from the last variable to the first then grow as sums over
+        sets do from the first to the last.
         """
-        d, num_counts = len(ratio), len(self.count_probability)
-        shape = (d + 1, 2, num_counts, *ratio.shape[1:])
-        # Seen from the last variable and the largest count, messages grow as sums over sets do.
-        both = ratio.new_empty(shape)
-        both[0, 0, 0], both[0, 0, 1:] = 1, 0
-        weight = self._weight(d).flip(0)
-        both[0, 1] = weight.view(-1, *[1] * (ratio.dim() - 1))
-        steps = torch.stack([ratio, ratio.flip(0)], 1).unsqueeze(2)
-        for now, later, w in zip(both[:-1], both[1:], steps, strict=True):
-            later.copy_(now)
-            later[:, 1:].addcmul_(w, now[:, :-1])
-        return both[:, 0], both[:, 1].flip(0, 1)
+        weight = self._weight(len(ratio)).flip(0).view(-1, *[1] * (ratio.dim() - 1))
+        return weight.expand(-1, *ratio.shape[1:])
+
+    def _nobody(self, ratio: Float[Tensor, "variable *batch"]) -> Float[Tensor, "count *batch"]:
+        """Before the first variable, none is hit."""
+        none = ratio.new_zeros(len(self.count_probability), *ratio.shape[1:])
+        none[0] = 1
+        return none
 
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
@@ -155,6 +156,18 @@ def binomial(num_variables: int, rate: float) -> Float[Tensor, " count"]:
     count = torch.arange(min(num_variables, MOST_TARGETS) + 1, dtype=torch.float64)
     law = torch.distributions.Binomial(num_variables, torch.tensor(rate, dtype=torch.float64))
     return torch.softmax(law.log_prob(count), 0)
+
+
+def _grown(
+    start: Float[Tensor, "count *batch"], ratio: Float[Tensor, "variable *batch"]
+) -> Float[Tensor, "place count *batch"]:
+    """Sums over sets before the first variable, and with each further one."""
+    places = start.new_empty(len(ratio) + 1, *start.shape)
+    places[0] = start
+    for now, later, w in zip(places[:-1], places[1:], ratio, strict=True):
+        later.copy_(now)
+        later[1:].addcmul_(w, now[:-1])
+    return places
 
 
 def _bernoulli(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
+from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import families_of
 from pyro_metacadi.ops.graphs import is_dag
 from pyro_metacadi.ops.target_counts import CountedTargets
@@ -31,6 +32,28 @@ def test_families_and_index_take_every_draw_apart():
     assert len(set(graphs.families)) == len(graphs.families)
     for adjacency, index in zip(graphs.adjacency, graphs.index, strict=True):
         assert [graphs.families[at] for at in index] == families_of(adjacency)
+
+
+def test_different_graphs_count_as_often_as_they_were_drawn():
+    tasks = prepared(new_world().tasks)
+    for number in (1, 7, 40):
+        graphs = chain().draw_graphs(number, seed=0)
+        index, counts = graphs.different
+        assert counts.sum() == number
+        assert len(torch.unique(index, dim=0)) == len(index)
+        each = torch.sigmoid(chain().target_log_odds(tasks, graphs)).mean(0)
+        found = chain().target_probability(tasks, graphs)
+        np.testing.assert_allclose(found, each, atol=1e-12)
+
+
+def test_certain_targets_are_no_more_than_certain():
+    """Whatever the number of draws: shares of thirds and sevenths do not add up to one."""
+    tasks, certain = prepared(new_world().tasks), MechanismLibrary(chain().library.evidence)
+    certain.log_ratio = lambda tasks, families: torch.full((len(families), 12), 500.0).double()
+    one = EvidenceChain(certain, chain().adjacency, chain().log_score)
+    for number in range(1, 60):
+        found = one.target_probability(tasks, one.draw_graphs(number, seed=0))
+        assert found.max() <= 1
 
 
 def test_the_probability_of_an_edge_is_its_share_of_the_draws():

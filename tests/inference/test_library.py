@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pyro_metacadi import TaskDataset
+from pyro_metacadi.inference import library as module
 from pyro_metacadi.inference.empirical_bayes import initial_law
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import Family
@@ -54,6 +55,13 @@ def test_families_are_judged_alike_in_any_company():
         torch.testing.assert_close(together[position], alone[0], atol=1e-6, rtol=0)
     again = ratios(tasks, families=[*FAMILIES[::-1], FAMILIES[0]], known=known)
     torch.testing.assert_close(again, together[[4, 3, 2, 1, 0, 0]], atol=1e-6, rtol=0)
+
+
+def test_families_are_judged_in_groups_of_any_size(monkeypatch):
+    tasks = new_tasks()
+    together = ratios(tasks)
+    monkeypatch.setattr(module, "MOST_FLOATS", 1)  # every batch alone
+    torch.testing.assert_close(ratios(tasks), together)
 
 
 def test_a_task_that_was_trained_on_keeps_the_targets_found_then():

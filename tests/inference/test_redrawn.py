@@ -115,15 +115,48 @@ def test_log_odds_are_a_mixture_with_a_multivariate_normal(family):
         torch.testing.assert_close(got[task], expected, atol=2e-3, rtol=2e-3)
 
 
-def test_a_row_of_its_own_is_a_task_of_one_row():
-    arrays, judge = new_rows((1, 1, 1)), library(0.6)
-    densities = judge.new_row_log_prob(np.concatenate(arrays), FAMILIES)
-    ratio = judge.log_ratio(judge.prepare(arrays), FAMILIES)
-    without = library(0.0)
-    plain = without.new_row_log_prob(np.concatenate(arrays), FAMILIES)
-    torch.testing.assert_close(densities[:, 0], plain[:, 0])
-    assert not torch.allclose(densities[:, 1], plain[:, 1])
-    assert ratio.isfinite().all()
+def test_a_row_of_its_own_mixes_the_other_laws_with_a_normal_one():
+    place, share, family = new_rows((1,))[0], 0.6, Family(2, 0b0001)
+    (free, hit), (same, others) = (
+        library(s).new_row_log_prob(place, [family])[0, :, 0] for s in (share, 0.0)
+    )
+    evidence = library(share).evidence
+    ((_, mechanism),) = evidence.mechanisms([family])
+    rows = TaskRows.from_arrays([place], dtype=torch.float64)
+    features = evidence.features(rows, [family])[0].double()
+    variance = features.square().sum() + mechanism.noise_variance[0]
+    redrawn = torch.distributions.Normal(0, variance.sqrt()).log_prob(rows.x[0, 2])
+    torch.testing.assert_close(free, same)
+    torch.testing.assert_close(hit, with_redrawn(others, redrawn, share), atol=2e-3, rtol=2e-3)
+
+
+def test_training_tasks_are_judged_by_the_same_mixture():
+    share, family = 0.4, Family(1, 0b0101)
+    evidence = library(0.0).evidence
+    arrays = evidence_fit()._fit.scaling.transform(tiny_world().tasks)
+    rows = TaskRows.from_arrays(arrays, dtype=torch.float64)
+    features = evidence.features(rows, [family])[0].double()
+    ((_, mechanism),) = evidence.mechanisms([family])
+    plain, mixed = (library(s).mechanisms.of([family]).log_ratio[0] for s in (0.0, share))
+    weight = kish_weight(rows.num_rows, evidence.hyperparameters.correlation)
+    noise, first = mechanism.noise_variance[0], 0
+    for task, size in enumerate(rows.sizes):
+        own, x = features[first : first + size], rows.x[first : first + size, 1]
+        first += size
+        white = noise / weight[task]
+        normal = MultivariateNormal(
+            torch.zeros(size).double(), own @ own.mT + white * torch.eye(size)
+        )
+        # A row that counts w times has the density to the power of w, whose constant differs.
+        constant = (
+            0.5
+            * size
+            * ((2 * torch.pi * white).log() - weight[task] * (2 * torch.pi * noise).log())
+        )
+        redrawn = normal.log_prob(x) + constant - mechanism.free[0, task]
+        expected = with_redrawn(plain[task], redrawn, share)
+        torch.testing.assert_close(mixed[task], expected, atol=0.02, rtol=2e-3)
+    assert not torch.allclose(plain, mixed, atol=0.05)
 
 
 def test_the_density_of_a_row_of_its_own_integrates_to_one():
@@ -175,4 +208,5 @@ def test_training_tasks_are_judged_and_saved_with_it(tmp_path):
 def test_pointwise_likelihoods_are_finite_and_of_every_row():
     model = redrawn_fit()
     data = model.adapt(redrawn_world().tasks[:4]).log_likelihood(num_draws=5)
+    assert data.shape == (2, 5, 4 * 80)
     assert np.isfinite(data.values).all()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import binom
 
+from pyro_metacadi.ops import target_counts
 from pyro_metacadi.ops.target_counts import (
     MOST_TARGETS,
     CountedTargets,
@@ -132,3 +133,12 @@ def test_the_number_of_independent_targets_is_binomial(num_variables, rate):
     assert len(law) == min(num_variables, MOST_TARGETS) + 1
     log_law = binom.logpmf(range(len(law)), num_variables, rate)
     np.testing.assert_allclose(law, np.exp(log_law - logsumexp(log_law)), atol=1e-9)
+
+
+def test_many_posteriors_are_computed_in_parts(monkeypatch):
+    """In other parts, the same."""
+    law = CountedTargets(binomial(6, 0.2))
+    log_ratio = 3 * torch.randn(7, 5, 6, generator=torch.Generator().manual_seed(0))
+    at_once = law.posterior_log_odds(log_ratio)
+    monkeypatch.setattr(target_counts, "CACHED", 7 * 7 * 4)  # four at a time
+    torch.testing.assert_close(law.posterior_log_odds(log_ratio), at_once)
