@@ -70,8 +70,10 @@ def _candidates(
     family: Family, added: GraphScore, exchanged: GraphScore, *, num_variables: int
 ) -> list[int]:
     best: dict[int, float] = {}
-    for score, exchange in ((added, False), (exchanged, True)):
-        near = list(score.near(family, exchange=exchange))
+    for score, near in (
+        (added, added.near([family])[family]),
+        (exchanged, exchanged.exchanged([family])[family]),
+    ):
         value = score([family, *near])
         for other in near:
             gain = value[other] - value[family]

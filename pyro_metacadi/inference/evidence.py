@@ -27,7 +27,7 @@ from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_o
 from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.redrawn import learned_redrawn_share
-from pyro_metacadi.inference.screening import screened_edges
+from pyro_metacadi.inference.screening import screen_of
 from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.training import stream_seed
 from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
@@ -181,9 +181,9 @@ def fit_evidence(
             bar.update()
             # The first graph is for the second hyper-parameters: coarse mechanisms will do.
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
-            families = climb(families, _graph_score(scored, families, edge_log_odds))
+            families = climb(families, _graph_score(scored, edge_log_odds))
             bar.update()
-        explored = _graph_score(evidence, families, edge_log_odds)
+        explored = _graph_score(evidence, edge_log_odds)
         if evidence.hyperparameters.is_rough:
             evidence = evidence.with_resolution(LAST_RESOLUTION)
         table = score_table(
@@ -203,13 +203,9 @@ def fit_evidence(
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
 
 
-def _graph_score(
-    evidence: MechanismEvidence, families: Sequence[Family], edge_log_odds: Array
-) -> GraphScore:
-    """Scores of families, of which those near these are worth trying."""
-    return GraphScore(
-        evidence.scores, edge_log_odds, screened_edges(evidence, families, edge_log_odds)
-    )
+def _graph_score(evidence: MechanismEvidence, edge_log_odds: Array) -> GraphScore:
+    """Scores of families, and which are worth trying."""
+    return GraphScore(evidence.scores, edge_log_odds, screen_of(evidence, edge_log_odds))
 
 
 def _ready_to_judge(

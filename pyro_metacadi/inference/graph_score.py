@@ -1,7 +1,7 @@
 """The score of a graph, family by family, and the families near one."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,15 @@ from jaxtyping import Bool
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.typing import Array
 
-__all__ = ["CERTAIN", "GraphScore", "adjacency_of", "members", "neighbours"]
+__all__ = [
+    "CERTAIN",
+    "MOST_PARENTS",
+    "GraphScore",
+    "adjacency_of",
+    "members",
+    "smaller",
+    "with_parent",
+]
 
 MOST_PARENTS = 8
 """Families with more parents are not scored: their functions need more rows than there are."""
@@ -30,12 +38,12 @@ class GraphScore:
     Attributes:
         evidence: Log evidence of many families at once.
         edge_log_odds: Log prior odds of every edge ``[parent, child]``, within +-`CERTAIN`.
-        screened: Edges worth trying; None for all.
+        worth: Further parents of families that are worth trying; None for all.
     """
 
     evidence: Callable[[Sequence[Family]], list[float]]
     edge_log_odds: Array
-    screened: Bool[np.ndarray, "parent child"] | None = None
+    worth: Callable[[Sequence[Family]], Mapping[Family, Sequence[int]]] | None = None
 
     def __call__(self, families: Sequence[Family]) -> dict[Family, float]:
         """Score of each family, by family; of one that cannot be computed, `IMPOSSIBLE`."""
@@ -55,35 +63,49 @@ class GraphScore:
         """Whether the family has all required and no forbidden edges."""
         return self.log_prior(family) > -CERTAIN / 2
 
-    def near(self, family: Family, *, exchange: bool) -> list[Family]:
-        """Those `neighbours` that are worth trying."""
-        worth = np.ones(len(self.edge_log_odds), dtype=bool)
-        if self.screened is not None:
-            worth = self.screened[:, family.variable].copy()
-        worth[family.variable] = False
-        others = [int(j) for j in np.flatnonzero(worth)]
-        return [
-            other for other in neighbours(family, others, exchange=exchange) if self.allows(other)
-        ]
+    def near(self, families: Sequence[Family]) -> dict[Family, list[Family]]:
+        """For each family, those with one parent more, if worth trying, or one fewer."""
+        larger = self._larger(families)
+        return {
+            family: [one for one in (*larger[family], *smaller(family)) if self.allows(one)]
+            for family in families
+        }
+
+    def exchanged(self, families: Sequence[Family]) -> dict[Family, list[Family]]:
+        """For each family, those with one parent exchanged for one worth trying in its place."""
+        larger = self._larger([less for family in families for less in smaller(family)])
+        return {
+            family: [
+                one
+                for less in smaller(family)
+                for one in larger[less]
+                if one != family and self.allows(one)
+            ]
+            for family in families
+        }
+
+    def _larger(self, families: Sequence[Family]) -> dict[Family, list[Family]]:
+        few = [family for family in families if family.parents.bit_count() < MOST_PARENTS]
+        every: Sequence[int] = range(len(self.edge_log_odds))
+        worth = dict.fromkeys(few, every) if self.worth is None else self.worth(few)
+        return {
+            family: [
+                with_parent(family, j)
+                for j in worth.get(family, ())
+                if j != family.variable and not family.parents >> j & 1
+            ]
+            for family in families
+        }
 
 
-def neighbours(family: Family, others: Sequence[int], *, exchange: bool) -> Iterator[Family]:
-    """Families with one parent more or fewer, or (`exchange`) with one exchanged for another.
+def with_parent(family: Family, parent: int) -> Family:
+    """The family with one parent more."""
+    return Family(family.variable, family.parents | 1 << parent)
 
-    Args:
-        family: Whose neighbours.
-        others: Variables that may become parents.
-        exchange: Which kind of neighbours.
-    """
-    variable, parents = family
-    new = [j for j in others if not parents >> j & 1]
-    if exchange:
-        for k in members(parents):
-            yield from (Family(variable, parents ^ (1 << k) ^ (1 << j)) for j in new)
-        return
-    if parents.bit_count() < MOST_PARENTS:
-        yield from (Family(variable, parents | 1 << j) for j in new)
-    yield from (Family(variable, parents ^ (1 << k)) for k in members(parents))
+
+def smaller(family: Family) -> list[Family]:
+    """Families with one parent fewer."""
+    return [Family(family.variable, family.parents ^ 1 << k) for k in members(family.parents)]
 
 
 def members(mask: int) -> Iterator[int]:

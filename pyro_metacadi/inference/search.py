@@ -1,13 +1,19 @@
 """Greedy search for the graph with the highest score: where chains start."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from pyro_metacadi.inference.graph_score import GraphScore, adjacency_of, members
+from pyro_metacadi.inference.graph_score import (
+    MOST_PARENTS,
+    GraphScore,
+    adjacency_of,
+    members,
+    with_parent,
+)
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.typing import Array
 
@@ -125,20 +131,44 @@ class _State:
     def _toggled(self, parent: int, child: int) -> Family:
         return Family(child, self.families[child].parents ^ 1 << parent)
 
-    def _learn(self, changed: Iterable[Family]) -> None:
-        """Gains of the edges to the variables of these families."""
-        near = {family: self.score.near(family, exchange=False) for family in changed}
+    def _learn(self, changed: Sequence[Family]) -> None:
+        """Gains of the edges to the variables of these families, and of turning those there are."""
+        near = self.score.near(changed)
+        for family in changed:
+            self.gain[:, family.variable] = -np.inf
+        for family in self._turned(changed):
+            own = self.families[family.variable]
+            if family not in near.setdefault(own, []):
+                near[own].append(family)
         value = self.score([*near, *(other for others in near.values() for other in others)])
         for family, others in near.items():
-            self.gain[:, family.variable] = -np.inf
             for other in others:
                 at = (other.parents ^ family.parents).bit_length() - 1
                 self.gain[at, family.variable] = value[other] - value[family]
 
+    def _turned(self, changed: Sequence[Family]) -> list[Family]:
+        """Families of parents that get their child as a parent, of edges from or to these.
+
+        Turning an edge is to be tried even where adding it the other way would not be.
+        """
+        edges = [(parent, f.variable) for f in changed for parent in members(f.parents)]
+        edges += [
+            (f.variable, int(child))
+            for f in changed
+            for child in np.flatnonzero(self.adjacency[f.variable])
+        ]
+        families = [
+            with_parent(self.families[parent], child)
+            for parent, child in edges
+            if self.gain[child, parent] == -np.inf
+            and self.families[parent].parents.bit_count() < MOST_PARENTS
+        ]
+        return [family for family in families if self.score.allows(family)]
+
     def _learn_exchanges(self) -> None:
         """Gains of exchanging parents, where they are not known."""
         unknown = [family for family in self.families if family.variable not in self._exchanges]
-        near = {family: self.score.near(family, exchange=True) for family in unknown}
+        near = self.score.exchanged(unknown)
         value = self.score([*near, *(other for others in near.values() for other in others)])
         for family, others in near.items():
             new = [(other.parents & ~family.parents).bit_length() - 1 for other in others]

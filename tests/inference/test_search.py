@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_of, neighbours
+from pyro_metacadi.inference.graph_score import (
+    CERTAIN,
+    MOST_PARENTS,
+    GraphScore,
+    adjacency_of,
+    with_parent,
+)
 from pyro_metacadi.inference.search import climb, reachable
 from pyro_metacadi.models.evidence import Family, families_of
 from pyro_metacadi.ops.graphs import is_dag
@@ -118,11 +124,18 @@ def test_a_long_path_is_followed_to_its_end():
 
 
 def test_neighbours_differ_by_one_edge_or_by_an_exchange():
-    family = Family(1, 0b1001)
-    one = set(neighbours(family, [0, 2, 3, 4], exchange=False))
-    assert one == {Family(1, p) for p in (0b1000, 0b0001, 0b1101, 0b11001)}
-    exchanged = set(neighbours(family, [0, 2, 3, 4], exchange=True))
-    assert exchanged == {Family(1, p) for p in (0b1100, 0b11000, 0b0101, 0b10001)}
+    family, score = Family(1, 0b1001), random_score(5, seed=0)
+    near, exchanged = score.near([family])[family], score.exchanged([family])[family]
+    assert len(set(near)) == len(near)
+    assert set(near) == {Family(1, p) for p in (0b1000, 0b0001, 0b1101, 0b11001)}
+    assert set(exchanged) == {Family(1, p) for p in (0b1100, 0b11000, 0b0101, 0b10001)}
+
+
+def test_a_family_of_many_parents_gets_no_further_one():
+    full = Family(0, (2**MOST_PARENTS - 1) << 1)
+    score = GraphScore(lambda families: [0.0] * len(families), np.zeros((12, 12)))
+    assert all(one.parents.bit_count() < MOST_PARENTS for one in score.near([full])[full])
+    assert all(one.parents.bit_count() == MOST_PARENTS for one in score.exchanged([full])[full])
 
 
 def test_an_adjacency_and_its_families_are_each_others_inverse():
@@ -130,25 +143,53 @@ def test_an_adjacency_and_its_families_are_each_others_inverse():
     np.testing.assert_array_equal(adjacency_of(families_of(torch.tensor(adjacency))), adjacency)
 
 
-def test_only_screened_edges_are_tried():
-    worth = np.zeros((5, 5), dtype=bool)
-    worth[[1, 3], 2] = worth[2, [1, 3]] = True
-    score = random_score(5, seed=0)
-    screened = GraphScore(score.evidence, score.edge_log_odds, worth)
-    near = set(screened.near(Family(2, 0b01), exchange=False))
-    assert near == {Family(2, 0b0), Family(2, 0b11), Family(2, 0b1001)}
-    assert set(screened.near(Family(2, 0b01), exchange=True)) == {Family(2, 2), Family(2, 8)}
-    reached = adjacency_of(climb(empty(5), screened))
-    assert not reached[~worth].any()
+def screened(score, worth):
+    """The score with further parents that a function of the family says."""
+    by_family = lambda families: {family: worth(family) for family in families}  # noqa: E731
+    return GraphScore(score.evidence, score.edge_log_odds, by_family)
+
+
+def test_only_parents_worth_it_are_tried():
+    family, score = Family(2, 0b01), random_score(5, seed=0)
+    near = screened(score, lambda one: [1] if one.parents else [1, 3])
+    assert near.near([family])[family] == [Family(2, 0b11), Family(2, 0b0)]
+    # In the place of the first variable come those that are worth it without it.
+    assert near.exchanged([family])[family] == [Family(2, 0b10), Family(2, 0b1000)]
+
+
+def random_worth(num_variables, *, seed):
+    def worth(family):
+        generator = np.random.default_rng([seed, *family])
+        return np.flatnonzero(generator.random(num_variables) < 0.4).tolist()
+
+    return worth
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_screened_climb_ends_where_nothing_worth_it_helps(seed):
+    worth, score = random_worth(5, seed=seed), random_score(5, seed=seed)
+    families = climb(empty(5), screened(score, worth))
+    reached = adjacency_of(families)
+    assert is_acyclic(reached)
+    for other in filter(is_acyclic, single_changes(reached)):
+        added = [(int(i), int(j)) for i, j in np.argwhere(other & ~reached)]
+        turned = all(reached[j, i] for i, j in added)
+        if turned or all(
+            i in worth(families[j])
+            and with_parent(families[j], i) in families_of(torch.tensor(other))
+            for i, j in added
+        ):
+            assert total(other, score) <= total(reached, score) + GAIN
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_an_edge_that_is_removed_and_not_screened_does_not_come_back(seed):
+def test_edges_not_worth_it_are_turned_or_removed_only(seed):
     start = random_dag(5, seed=seed).numpy() > 0
     score = random_score(5, seed=seed)
-    none = GraphScore(score.evidence, score.edge_log_odds, np.zeros((5, 5), dtype=bool))
-    reached = adjacency_of(climb(families_of(torch.tensor(start)), none))
-    assert not (reached & ~start).any()
+    reached = adjacency_of(
+        climb(families_of(torch.tensor(start)), screened(score, lambda family: []))
+    )
+    assert not (reached & ~start & ~start.T).any()
     assert total(reached, score) >= total(start, score)
 
 
