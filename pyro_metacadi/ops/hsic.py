@@ -36,38 +36,58 @@ def pairwise_hsic(
     Source: Gretton et al. 2005 (biased, with the 1/n² of the V-statistic); Song et al. 2012, Eq. 5
         (unbiased).
     """
-    gram = _GaussianGram.apply(x.transpose(-1, -2) / bandwidth)
     row = mask.to(x.dtype)
-    pair = row.unsqueeze(-1) * row.unsqueeze(-2)
-    dependence = _STATISTICS[estimator](gram, row.unsqueeze(-2), pair.unsqueeze(-3))
+    pair = (row.unsqueeze(-1) * row.unsqueeze(-2)).unsqueeze(-3)
+    columns = x.transpose(-1, -2) / bandwidth
+    if estimator == "unbiased":
+        dependence: Tensor = _Unbiased.apply(columns, pair, row.sum(-1))
+    else:
+        dependence = _biased(_gram(columns), row.unsqueeze(-2), pair)
     # A product with its own transpose need not be symmetric to the last digit.
     return (dependence + dependence.mT) / 2
 
 
-class _GaussianGram(torch.autograd.Function):
-    """Gram matrices ``exp(-(x_a - x_b)^2 / 2)`` of every column.
+def _gram(columns: Float[Tensor, "*batch variable sample"]) -> Tensor:
+    difference = columns.unsqueeze(-1) - columns.unsqueeze(-2)
+    return difference.square().mul(-0.5).exp()
 
-    Written by hand because the Gram matrices are the largest tensors of a training step: autograd
-    would keep three of them where one will do, and pass over them twice as often.
+
+class _Unbiased(torch.autograd.Function):
+    """The unbiased statistic of columns ``[*batch, variable, sample]``.
+
+    Its gradient is written by hand because Gram matrices are the largest tensors of a training
+    step: autograd would keep three of them where one will do, and pass over them thrice as often.
     """
 
     @staticmethod
-    def forward(ctx: Any, columns: Tensor) -> Tensor:
-        """Columns ``[*batch, variable, sample]`` -> ``[*batch, variable, sample, sample]``."""
+    def forward(ctx: Any, columns: Tensor, pair: Tensor, count: Tensor) -> Tensor:
+        """`pair` tells which pairs of rows exist, `count` how many rows."""
+        enough, n = count >= 4, count.clamp(min=4.0)
+        one = torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
         difference = columns.unsqueeze(-1) - columns.unsqueeze(-2)
-        gram = difference.square_().mul_(-0.5).exp_()
-        ctx.save_for_backward(columns, gram)
-        return gram
+        gram = difference.square_().mul_(-0.5).exp_().mul_(pair * (1 - one))
+        # Of the products of totals and of sums of rows, and of all.
+        of_totals, of_rows = 1 / ((n - 1) * (n - 2)), -2 / (n - 2)
+        factors = [f[..., None, None] for f in (of_totals, of_rows, enough / (n * (n - 3)))]
+        row_sum = gram.sum(-1)
+        ctx.save_for_backward(columns, gram, row_sum, *factors)
+        total = row_sum.sum(-1, keepdim=True)
+        products = factors[0] * (total @ total.mT) + factors[1] * (row_sum @ row_sum.mT)
+        flat = gram.flatten(-2)
+        return (flat @ flat.mT + products) * factors[2]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """With S = gradient * gram: -(x_a - x_b) (S_ab + S_ba), summed over b."""
-        columns, gram = ctx.saved_tensors
-        scaled = gradient * gram
-        column = columns.unsqueeze(-1)
-        moved = (scaled @ column + scaled.mT @ column).squeeze(-1)
-        return moved - columns * (scaled.sum(-1) + scaled.sum(-2))
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """With S = gram * (its gradient, both ways): sum over b of S_ab (x_b - x_a)."""
+        columns, gram, row_sum, of_totals, of_rows, factor = ctx.saved_tensors
+        pairs = (gradient + gradient.mT) * factor
+        total = (of_totals * pairs) @ row_sum.sum(-1, keepdim=True)
+        by_row = (of_rows * pairs) @ row_sum + total
+        both = (2 * pairs @ gram.flatten(-2)).view_as(gram)
+        both.add_(by_row.unsqueeze(-1)).add_(by_row.unsqueeze(-2)).mul_(gram)
+        moved = both @ torch.stack([columns, torch.ones_like(columns)], -1)
+        return moved[..., 0] - columns * moved[..., 1], None, None
 
 
 def _biased(gram: Tensor, row: Tensor, pair: Tensor) -> Tensor:
@@ -78,18 +98,6 @@ def _biased(gram: Tensor, row: Tensor, pair: Tensor) -> Tensor:
     return _inner(centred * pair) / count.square()
 
 
-def _unbiased(gram: Tensor, row: Tensor, pair: Tensor) -> Tensor:
-    enough = row.sum(-1, keepdim=True) >= 4
-    count = row.sum(-1, keepdim=True).clamp(min=4.0)
-    off_diagonal = 1 - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    gram = gram * (pair * off_diagonal)
-    row_sum = gram.sum(-1)
-    total = row_sum.sum(-1, keepdim=True)
-    product = total @ total.mT / ((count - 1) * (count - 2))
-    correction = row_sum @ row_sum.mT * (2 / (count - 2))
-    return (_inner(gram) + product - correction) / (count * (count - 3)) * enough
-
-
 def _inner(gram: Tensor) -> Tensor:
     flat = gram.flatten(-2)
     return flat @ flat.mT
@@ -97,6 +105,3 @@ def _inner(gram: Tensor) -> Tensor:
 
 def _scalar(total: Tensor, count: Tensor) -> Tensor:
     return (total / count.squeeze(-1)).unsqueeze(-1).unsqueeze(-1)
-
-
-_STATISTICS = {"unbiased": _unbiased, "biased": _biased}
