@@ -43,9 +43,11 @@ every variable is judged on its own instead, with that probability before its ro
 --covariate names a column that is no variable but that every variable may depend on, such as dose
 or cell type: numbers are quantities, text names groups. --group is for groups that may be written
 as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
+Several processes, of one machine or more, share the work where torchrun starts them.
 
 example:
-  metacadi fit data.csv --task condition --group batch --out model"""
+  metacadi fit data.csv --task condition --group batch --out model
+  torchrun --nproc-per-node 2 -m pyro_metacadi fit data.csv --task condition --out model"""
 
 ADAPT = """\
 Find what new experiments hit, from a few rows each, with a saved model. Prints the most suspicious
@@ -100,7 +102,16 @@ def _simulate(args: argparse.Namespace) -> None:
 def _fit(args: argparse.Namespace) -> None:
     output = _output(args, inputs=(args.data,))
     output.check()
+    from pyro_metacadi._ranks import joined
+
+    with joined():
+        _fit_together(args, output)
+
+
+def _fit_together(args: argparse.Namespace, output: Output) -> None:
+    """In one process, or in several of which the first writes."""
     from pyro_metacadi import MetaCaDI
+    from pyro_metacadi._ranks import rank
 
     tasks = read_tasks(
         args.data,
@@ -109,7 +120,7 @@ def _fit(args: argparse.Namespace) -> None:
         groups=args.group,
         log_scale=args.log_scale,
     )
-    model = MetaCaDI(target_prior=args.target_prior).fit(
+    model = MetaCaDI(engine=args.engine, target_prior=args.target_prior).fit(
         tasks,
         num_steps=args.steps,
         num_chains=args.chains,
@@ -117,6 +128,8 @@ def _fit(args: argparse.Namespace) -> None:
         device=args.device,
         progress=not args.quiet,
     )
+    if rank() > 0:
+        return
     edges = model.posterior.edge_probs.to_series().rename("probability")
     edges = edges.sort_values(ascending=False, kind="stable").reset_index()
     edges = edges[edges["parent"] != edges["child"]]
@@ -195,6 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
     _add_data(fit)
     _add_fitting(fit)
+    fit.add_argument(
+        "--engine", choices=("evidence", "svi"), default="evidence",
+        help="svi is the paper's, of which --steps are gradient steps; default: evidence",
+    )  # fmt: skip
     fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
     fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from pyro_metacadi._ranks import rank
 from pyro_metacadi.checks import check_callbacks, check_count, check_device, check_seed
 from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
@@ -108,6 +109,10 @@ class MetaCaDI:
     ) -> "MetaCaDI":
         """Learn the shared graph, the mechanisms and the target predictor from `tasks`.
 
+        Where `torch.distributed` has a process group, all its processes fit one model together:
+        each scores its part of the parent sets (evidence), or sees its part of the tasks of every
+        step (svi). All of them have the model afterwards.
+
         Args:
             tasks: Experiments; the targets of none are known, observational ones are welcome. Every
                 mechanism may read their covariates (evidence only).
@@ -144,7 +149,7 @@ class MetaCaDI:
             num_chains=num_chains,
             seed=seed,
             device=where,
-            progress=progress,
+            progress=progress and rank() == 0,
             callbacks=callbacks,
         )
         fit = Fitted(tasks, self._engine, scaling, chains, history, seed, converged)

@@ -13,7 +13,7 @@ PACKAGE = "pyro_metacadi"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
 ROOMS = [
-    {"errors", "typing", "checks", "_lazy", "_files", "_arrays"},
+    {"errors", "typing", "checks", "_lazy", "_files", "_arrays", "_ranks"},
     {"ops"},
     {"distributions"},
     {"data"},

@@ -178,6 +178,7 @@ def fit_evidence(
     with tqdm(total=5, disable=not progress, desc="fit", leave=False) as bar:
         for again in (False, True):
             evidence = _learned(evidence, families, target_prior=target_prior, kernel=again)
+            evidence = evidence.agreed_upon()
             bar.update()
             # The first graph is for the second hyper-parameters: coarse mechanisms will do.
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)

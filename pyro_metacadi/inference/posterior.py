@@ -77,12 +77,12 @@ class Posterior:
     @cached_property
     def edge_probs(self) -> xr.DataArray:
         """Exact probability of every edge X_parent -> X_child, dims (parent, child)."""
-        return self._edge_prob_per_chain.mean("chain").rename("edge_probs")
+        return self._array("edge_prob", self._edge_prob_per_chain.mean(0))
 
     @cached_property
     def target_probs(self) -> xr.DataArray:
         """Probability that a variable was intervened on in a task, dims (task, variable)."""
-        return self._target_prob_per_chain.mean("chain").rename("target_probs")
+        return self._array("target_prob", self._target_prob_per_chain.mean(0))
 
     def rank_targets(self) -> "pandas.DataFrame":
         """Every task's variables from most to least suspicious.
@@ -155,7 +155,7 @@ class Posterior:
             ("edge_prob", self._edge_prob_per_chain),
             ("target_prob", self._target_prob_per_chain),
         ):
-            posterior[name] = np.tile(per_chain.values[:, None], (1, num_draws, 1, 1))
+            posterior[name] = np.tile(per_chain[:, None], (1, num_draws, 1, 1))
         groups = {
             "posterior": posterior,
             "sample_stats": drawn,
@@ -185,11 +185,11 @@ class Posterior:
         return graph
 
     @cached_property
-    def _edge_prob_per_chain(self) -> xr.DataArray:
-        return self._array("edge_prob", np.stack([c.edge_probability() for c in self._chains]))
+    def _edge_prob_per_chain(self) -> np.ndarray:
+        return np.stack([chain.edge_probability() for chain in self._chains])
 
     @cached_property
-    def _target_prob_per_chain(self) -> xr.DataArray:
+    def _target_prob_per_chain(self) -> np.ndarray:
         probs = [
             chain.target_probability(self._prepared, graphs)
             for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
@@ -200,7 +200,7 @@ class Posterior:
                 f"targets: expected finite probabilities, got NaN at task "
                 f"{self.tasks.tasks[finite.argmin()]!r}. Fit the model again: it is damaged."
             )
-        return self._array("target_prob", np.stack(probs))
+        return np.stack(probs)
 
     def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, Graphs]]:
         num_draws = check_count("num_draws", num_draws)
@@ -227,9 +227,8 @@ class Posterior:
         return np.repeat(np.asarray(self.tasks.tasks), self.tasks.num_rows)
 
     def _array(self, name: str, values: np.ndarray) -> xr.DataArray:
-        dims = ("chain", *DIMS[name])
         coords = {dim: self._coords[dim] for dim in DIMS[name]}
-        return xr.DataArray(values, dims=dims, coords=coords, name=name)
+        return xr.DataArray(values, dims=DIMS[name], coords=coords, name=f"{name}s")
 
     def _dataset(self, arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
         variables = {

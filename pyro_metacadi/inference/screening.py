@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_metacadi._ranks import gathered, own_part
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
 from pyro_metacadi.ops.evidence import Design
 from pyro_metacadi.typing import Array
@@ -58,12 +59,14 @@ class Screen:
     def __call__(self, families: Sequence[Family]) -> dict[Family, list[int]]:
         """Further parents worth scoring of each family, the best first."""
         missing = [family for family in dict.fromkeys(families) if family not in self._found]
-        for batch, design in self._evidence.designs(missing):
+        found: dict[Family, list[int]] = {}
+        for batch, design in self._evidence.designs(own_part(missing)):
             gain = self.gain(batch, design).cpu()
             best = gain.topk(min(MOST_WORTH, len(gain)), dim=0)
             for at, family in enumerate(batch):
                 finite = best.values[:, at].isfinite()
-                self._found[family] = best.indices[finite, at].tolist()
+                found[family] = best.indices[finite, at].tolist()
+        self._found.update(gathered(found) if missing else found)
         return {family: self._found[family] for family in families}
 
     def gain(self, families: Sequence[Family], design: Design) -> Float[Tensor, "parent family"]:

@@ -14,8 +14,10 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from pyro_metacadi._ranks import agreed, rank, world_size
 from pyro_metacadi.checks import check_seed
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
@@ -167,12 +169,18 @@ def train(
 
     Raises:
         MetaCaDIError: If the loss is no longer finite; names the step and the term.
+        ConfigError: There are fewer tasks in a step than processes.
     """
     held_out = None
     if options.patience is not None:
         batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
-        held_out = None if held_out is None else _some_tasks(held_out, HELD_OUT_TASKS)
-    loss_module = objective(model, guide)
+        if held_out is not None and held_out.num_tasks > HELD_OUT_TASKS:
+            held_out = held_out.choose(torch.randperm(held_out.num_tasks)[:HELD_OUT_TASKS])
+    loss_module: nn.Module = objective(model, guide)
+    choose = _TaskChooser(batch, options.tasks_per_step)
+    if world_size() > 1:
+        loss_module = DistributedDataParallel(loss_module)
+        _seed_rank(batch.x.device)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
     course = Course(
         options.num_steps,
@@ -185,8 +193,7 @@ def train(
     with tqdm(total=options.num_steps, disable=not progress, desc="fit", leave=False) as bar:
         for step in range(options.num_steps):
             optimiser.zero_grad(set_to_none=True)
-            rows = _some_tasks(batch, options.tasks_per_step)
-            rows = rows.split(options.support_size, query_size=options.query_size)
+            rows = choose().split(options.support_size, query_size=options.query_size)
             # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
             # with a component, and divergence is looked for below.
             with pyro.validation_enabled(step == 0):
@@ -202,7 +209,7 @@ def train(
                 bar.set_postfix(loss=f"{terms['loss'].item():.3f}")
             if held_out is not None:
                 if step % options.check_every == 0:
-                    course.learn(step, held_out_loss(model, guide, held_out))
+                    course.learn(step, agreed(held_out_loss(model, guide, held_out)))
                 record["held_out"].append(torch.tensor(course.loss))
             schedule.step()
             for callback in callbacks:
@@ -232,11 +239,39 @@ def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) 
     return reconstruction(model_trace).item() / HELD_OUT_GRAPHS
 
 
-def _some_tasks(batch: TaskBatch, number: int | None) -> TaskBatch:
-    """At most so many of a batch's tasks, drawn at random."""
-    if number is None or number >= batch.num_tasks:
-        return batch
-    return batch.choose(torch.randperm(batch.num_tasks, device=batch.x.device)[:number])
+class _TaskChooser:
+    """Draws the tasks of each step; several processes get equally many, and none the same ones.
+
+    Every task is in a step with the same probability, so that the mean of the processes' gradients
+    has the expectation of that of all tasks.
+    """
+
+    def __init__(self, batch: TaskBatch, number: int | None) -> None:
+        number = batch.num_tasks if number is None else min(number, batch.num_tasks)
+        if number < world_size():
+            raise ConfigError(
+                f"processes: expected at most one for each of the {number} tasks of a step, got "
+                f"{world_size()}. Start fewer."
+            )
+        self._batch, self._own = batch, number // world_size()
+        # The same in all processes, whatever else is drawn in each.
+        seed = stream_seed(torch.initial_seed(), "tasks") % 2**63
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self) -> TaskBatch:
+        if self._own == self._batch.num_tasks:
+            return self._batch
+        order = torch.randperm(self._batch.num_tasks, generator=self._generator)
+        own = order[rank() * self._own : (rank() + 1) * self._own]
+        return self._batch.choose(own.to(self._batch.x.device))
+
+
+def _seed_rank(device: torch.device) -> None:
+    """Draw other graphs and rows in each process."""
+    seed = stream_seed(torch.initial_seed(), "rank", rank()) % 2**63
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _parameter_groups(

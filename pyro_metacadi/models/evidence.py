@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Num
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyro_metacadi._ranks import agreed, gathered, own_part
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
@@ -129,6 +130,11 @@ class MechanismEvidence:
         """The same with other odds of every task having hit every variable, nothing scored yet."""
         return self._but(prior_log_odds=log_odds)
 
+    def agreed_upon(self) -> "MechanismEvidence":
+        """The same with what the first of several processes learned."""
+        learned = agreed((self.hyperparameters, self._prior_log_odds))
+        return self._but(hyperparameters=learned[0], prior_log_odds=learned[1])
+
     def _but(self, **changes: Any) -> "MechanismEvidence":
         own = {
             "scale": self.scale,
@@ -155,8 +161,10 @@ class MechanismEvidence:
     def scores(self, families: Sequence[Family]) -> list[float]:
         """Log evidence of each family; those not yet known are computed in batches."""
         missing = [family for family in dict.fromkeys(families) if family not in self._scores]
-        for batch, mechanism in self.mechanisms(missing):
-            self._scores.update(zip(batch, mechanism.score.tolist(), strict=True))
+        found: dict[Family, float] = {}
+        for batch, mechanism in self.mechanisms(own_part(missing)):
+            found.update(zip(batch, mechanism.score.tolist(), strict=True))
+        self._scores.update(gathered(found) if missing else found)
         return [self._scores[family] for family in families]
 
     def mechanisms(self, families: Iterable[Family]) -> Iterator[tuple[list[Family], Mechanism]]:
