@@ -320,7 +320,7 @@ def test_the_order_of_tasks_does_not_matter():
         weight = kish_weight(one.rows.num_rows, 0.2)
         law = absolute_law(one, weight=weight)
         found.append(fit_mechanism(one, weight=weight, prior_log_odds=log_prior, hit_law=law))
-    by_task = ("target_probability", "log_ratio")
+    by_task = ("target_probability", "log_ratio", "free")
     expected = found[0]._replace(**{name: getattr(found[0], name)[:, order] for name in by_task})
     torch.testing.assert_close(tuple(found[1]), tuple(expected))
 
