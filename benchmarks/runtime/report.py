@@ -99,7 +99,7 @@ def draw_figure(table: pd.DataFrame) -> Figure:
                 panel.plot(lines[axis], lines["floor"], "--", lw=1, color=colour)
         panel.set(xscale="log", yscale="log", xlabel=_title(letter))
         panel.grid(color="0.9")
-    panels[0].set_ylabel("seconds (dashed: the arithmetic alone; hollow: extrapolated)")
+    panels[0].set_ylabel("seconds (dashed: floor; hollow: extrapolated)")
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
