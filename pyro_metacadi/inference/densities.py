@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -45,10 +46,12 @@ class Integrated(NamedTuple):
         *,
         mean: Float[Tensor, "set row"],
         scaled: Float[Tensor, "set row feature"],
+        features: Float[Tensor, "set row feature"] | None,
         noise_variance: Float[Tensor, " set"],
         correlation: float,
+        in_sample: bool,
     ) -> "Integrated":
-        """Of mechanisms whose weights follow the posterior.
+        """Of weights that follow the posterior and, beside them, of weights drawn anew.
 
         Args:
             x: Values of the families' variables.
@@ -56,32 +59,21 @@ class Integrated(NamedTuple):
             mean: Predictions by the mean weights.
             scaled: Features times a root of the weights' covariance; without any, in hurdle laws,
                 weights are taken as known.
+            features: Those of weights with a standard normal law; None if no hit draws them.
             noise_variance: Of the mechanisms.
             correlation: Of two rows of one task.
+            in_sample: Whether `redrawn_row` is wanted.
         """
-        free = tasks_log_prob(
-            scaled, x - mean, rows, noise_variance=noise_variance, correlation=correlation
+        judge = partial(
+            tasks_log_prob, rows=rows, noise_variance=noise_variance, correlation=correlation
         )
-        return cls(mean, scaled.square().sum(-1), free)
-
-    def beside_redrawn(
-        self,
-        x: Float[Tensor, "set row"],
-        rows: TaskRows,
-        *,
-        features: Float[Tensor, "set row feature"],
-        noise_variance: Float[Tensor, " set"],
-        correlation: float,
-        in_sample: bool,
-    ) -> "Integrated":
-        """The same, and what weights drawn anew say; `features` are those of normal weights."""
-        redrawn = tasks_log_prob(
-            features, x, rows, noise_variance=noise_variance, correlation=correlation
-        )
-        if not in_sample:
-            return self._replace(redrawn=redrawn)
-        row = one_more_row_log_prob(features, x, rows, noise_variance=noise_variance)
-        return self._replace(redrawn=redrawn, redrawn_row=row)
+        variance, free = scaled.square().sum(-1), judge(scaled, x - mean)
+        if features is None:
+            return cls(mean, variance, free)
+        row = None
+        if in_sample:
+            row = one_more_row_log_prob(features, x, rows, noise_variance=noise_variance)
+        return cls(mean, variance, free, judge(features, x), row)
 
     @classmethod
     def joined(cls, parts: Sequence["Integrated"]) -> "Integrated":

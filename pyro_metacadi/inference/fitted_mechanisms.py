@@ -133,23 +133,13 @@ class FittedMechanisms:
         mean, scaled, features = output[..., 0].clone(), output[..., 1:], None
         if self.evidence.hyperparameters.redrawn_share > 0:
             scaled, features = scaled.chunk(2, -1)
-        noise = fitted.noise_variance
-        x = rows.x[:, [family.variable for family in batch]].mT
-        found = Integrated.of(
-            x,
+        return Integrated.of(
+            rows.x[:, [family.variable for family in batch]].mT,
             rows,
             mean=mean,
             scaled=scaled,
-            noise_variance=noise,
-            correlation=correlation,
-        )
-        if features is None:
-            return found
-        return found.beside_redrawn(
-            x,
-            rows,
             features=features,
-            noise_variance=noise,
+            noise_variance=fitted.noise_variance,
             correlation=correlation,
             in_sample=in_sample,
         )
