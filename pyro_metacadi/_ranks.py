@@ -6,7 +6,8 @@ differ between machines in its last digit is `agreed` upon.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,9 +16,12 @@ from torch import distributed
 
 from pyro_metacadi.errors import MetaCaDIError
 
-__all__ = ["agreed", "gathered", "joined", "own_part", "rank", "world_size"]
+__all__ = ["agreed", "gathered", "joined", "own_part", "rank", "together", "world_size"]
 
 T = TypeVar("T")
+
+LOST = ("onnection", "gloo", "NCCL", "peer")
+"""In messages of exchanges that another process does not take part in any more."""
 
 
 def world_size() -> int:
@@ -40,9 +44,11 @@ def joined() -> Iterator[None]:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    before = signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, before)
         distributed.destroy_process_group()
 
 
@@ -60,7 +66,8 @@ def gathered(found: dict[Any, T]) -> dict[Any, T]:
     if world_size() == 1:
         return found
     parts: list[Any] = [None] * world_size()
-    _together(lambda: distributed.all_gather_object(parts, found))
+    with together():
+        distributed.all_gather_object(parts, found)
     return {key: value for part in parts for key, value in part.items()}
 
 
@@ -73,18 +80,36 @@ def agreed(value: T) -> T:
     if world_size() == 1:
         return value
     held = [value]
-    _together(lambda: distributed.broadcast_object_list(held, src=0))
+    with together():
+        distributed.broadcast_object_list(held, src=0)
     return held[0]
 
 
-def _together(exchange: Callable[[], object]) -> None:
+@contextmanager
+def together() -> Iterator[None]:
+    """Say that another process has ended, if that is why the block fails.
+
+    Raises:
+        MetaCaDIError: Another process has ended.
+    """
     try:
-        exchange()
+        yield
     except RuntimeError as error:
-        raise MetaCaDIError(
-            f"processes: expected all {world_size()} to go on, got '{str(error).splitlines()[0]}'. "
-            f"One of them has ended; look at its message, and start them again."
-        ) from error
+        if world_size() == 1 or not any(word in str(error) for word in LOST):
+            raise
+        raise _ended(str(error).splitlines()[0]) from error
+
+
+def _ended(got: str) -> MetaCaDIError:
+    return MetaCaDIError(
+        f"processes: expected all {world_size()} to go on, got '{got}'. One of them has ended; "
+        f"look at its message, and start them again. Nothing was written."
+    )
+
+
+def _told_to_stop(number: int, frame: object) -> None:
+    """What ``torchrun`` does to the processes that are left, if one has ended."""
+    raise _ended(signal.Signals(number).name)
 
 
 def _is_joined() -> bool:

@@ -1,5 +1,7 @@
 """Checks of the options that `fit`, `adapt` and a posterior's methods take."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -13,11 +15,15 @@ __all__ = [
     "check_callbacks",
     "check_count",
     "check_device",
+    "check_memory",
     "check_seed",
     "check_threshold",
 ]
 
 NUM_SEEDS = 2**64
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 def check_count(what: str, value: Any, *, minimum: int = 1) -> int:
@@ -92,6 +98,41 @@ def check_device(device: Any) -> torch.device:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device: expected one that exists, got '{device}'. Use device='cpu'.")
     return chosen
+
+
+def check_memory(memory_budget: Any, device: torch.device) -> int:
+    """Return a number of bytes from one, or from text such as ``"4 GB"``; None is half of all.
+
+    Raises:
+        ConfigError: It is neither, or not positive.
+    """
+    if memory_budget is None:
+        return _memory_of(device) // 2
+    amount, unit = memory_budget, ""
+    if isinstance(memory_budget, str):
+        text = memory_budget.strip()
+        unit = text.lstrip("0123456789.").strip()
+        amount = _number(text[: len(text) - len(unit)])
+    known = isinstance(amount, Real) and not isinstance(amount, bool) and unit.upper() in UNITS
+    if not known or not 1 <= amount * UNITS[unit.upper()] < math.inf:
+        raise ConfigError(
+            f"memory_budget: expected a number of bytes or text such as '4 GB', got "
+            f"{memory_budget!r}. Leave it out for half of the memory there is."
+        )
+    return int(amount * UNITS[unit.upper()])
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _is_whole(value: Any) -> bool:

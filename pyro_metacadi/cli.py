@@ -126,6 +126,7 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
         num_chains=args.chains,
         seed=args.seed,
         device=args.device,
+        memory_budget=args.memory,
         progress=not args.quiet,
     )
     if rank() > 0:
@@ -212,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", choices=("evidence", "svi"), default="evidence",
         help="svi is the paper's, of which --steps are gradient steps; default: evidence",
     )  # fmt: skip
+    fit.add_argument("--memory", metavar="BYTES", help="such as 4GB; default: half of all")
     fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
     fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")

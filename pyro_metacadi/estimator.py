@@ -9,12 +9,18 @@ import torch
 from numpy.typing import ArrayLike
 
 from pyro_metacadi._ranks import rank
-from pyro_metacadi.checks import check_callbacks, check_count, check_device, check_seed
+from pyro_metacadi.checks import (
+    check_callbacks,
+    check_count,
+    check_device,
+    check_memory,
+    check_seed,
+)
 from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.engines import ENGINES
+from pyro_metacadi.engines import ENGINES, MemoryNeeded
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.evidence import Sampling
@@ -104,6 +110,7 @@ class MetaCaDI:
         num_chains: int | None = None,
         seed: int = 0,
         device: str | torch.device = "auto",
+        memory_budget: int | str | None = None,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
     ) -> "MetaCaDI":
@@ -123,6 +130,10 @@ class MetaCaDI:
             seed: The same seed gives the same bytes on the same machine; the caller's random
                 state is untouched.
             device: ``"auto"`` takes CUDA where there is any.
+            memory_budget: What a process may take beside the tasks: bytes, or text such as
+                ``"4 GB"``; by default half of the machine's (or the GPU's) memory. Where all at
+                once would take more, it is computed in parts, and some of it twice, with the same
+                result up to rounding. See `memory_needed`.
             progress: Whether to show a progress bar.
             callbacks: Called as ``callback(step, terms)`` after every gradient step or draw.
 
@@ -131,7 +142,8 @@ class MetaCaDI:
 
         Raises:
             DataError: `tasks` are not a `TaskDataset`, or have covariates (svi).
-            ConfigError: An argument is out of range, or CUDA is asked for where there is none.
+            ConfigError: An argument is out of range, CUDA is asked for where there is none, or the
+                `memory_budget` is too small for one task.
             MetaCaDIError: The loss diverged.
 
         Warns:
@@ -140,6 +152,7 @@ class MetaCaDI:
         """
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
+        memory = check_memory(memory_budget, where)
         if num_chains is not None:
             num_chains = check_count("num_chains", num_chains)
         warn_about(tasks)
@@ -149,6 +162,7 @@ class MetaCaDI:
             num_chains=num_chains,
             seed=seed,
             device=where,
+            memory=memory,
             progress=progress and rank() == 0,
             callbacks=callbacks,
         )
@@ -156,6 +170,25 @@ class MetaCaDI:
         fit.warn_if_targets_collapsed()
         self._fit = fit
         return self
+
+    def memory_needed(
+        self, tasks: TaskDataset, *, device: str | torch.device = "auto"
+    ) -> MemoryNeeded:
+        """Estimate the memory that `fit` takes, before it starts.
+
+        Args:
+            tasks: As for `fit`.
+            device: As for `fit`.
+
+        Returns:
+            ``least``, the smallest `memory_budget` that `fit` accepts, and ``most``, from which on
+            nothing is computed in parts; bytes beside the tasks themselves.
+
+        Raises:
+            DataError: `tasks` are not a `TaskDataset`, or have covariates (svi).
+            ConfigError: `device` is not known.
+        """
+        return self._engine.memory_needed(check_tasks(tasks), device=check_device(device))
 
     @property
     def components(self) -> Any:

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from pyro_metacadi import TaskDataset, _ranks
-from pyro_metacadi._ranks import agreed, gathered, joined, own_part, rank, world_size
+from pyro_metacadi import MetaCaDI, TaskDataset, _ranks
+from pyro_metacadi._ranks import agreed, gathered, joined, own_part, rank, together, world_size
+from pyro_metacadi.cli import main
 from pyro_metacadi.errors import MetaCaDIError
-from tests import two_processes
+from tests import dying_process, two_processes
 from tests.helpers import tiny_tasks, tiny_world
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +106,26 @@ def test_the_command_fits_in_two_processes_and_one_of_them_writes(engine, table,
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("The model of 6 tasks") == 1
     assert (tmp_path / "model" / "edge_probs.csv").exists()
+
+
+@pytest.mark.parametrize("engine", ["evidence", "svi"])
+def test_a_process_that_dies_stops_the_others_and_leaves_the_earlier_model(engine, table, tmp_path):
+    model = tmp_path / "model"
+    command = ["fit", table, "--task", "task", "--engine", engine, "--steps", 20, "--quiet"]
+    assert main([*map(str, command), "--out", str(model)]) == 0
+    before = MetaCaDI.load(model).posterior.edge_probs.values
+    done = torchrun(Path(dying_process.__file__), *command, "--out", model, "--overwrite")
+    assert done.returncode != 0
+    assert "metacadi: error: processes: expected all 2 to go on" in done.stderr
+    assert "Traceback" not in done.stderr.split("metacadi: error")[0]
+    np.testing.assert_array_equal(MetaCaDI.load(model).posterior.edge_probs.values, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_error_of_another_kind_is_not_taken_for_it(monkeypatch):
+    monkeypatch.setattr(_ranks, "world_size", lambda: 2)
+    with pytest.raises(RuntimeError, match="sizes differ"), together():
+        raise RuntimeError("sizes differ")
 
 
 def test_more_processes_than_tasks_are_refused(tmp_path):

@@ -17,7 +17,8 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
 from pyro_metacadi.inference.training import Callback, isolated, train
-from pyro_metacadi.models.evidence import BATCH_FLOATS, Family
+from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.portions import CACHE_FLOATS
 
 __all__ = ["MEASURES", "Adaptation", "Found", "Scores", "Size", "Steps"]
 
@@ -113,7 +114,7 @@ class Scores:
         one = _random_family(generator, size.num_variables)
         self.num_features = len(self.evidence.landmarks_of([one])) + 1
         floats = NUM_SAMPLES * size.num_tasks * self.num_features
-        self.at_once = max(1, BATCH_FLOATS // floats)
+        self.at_once = max(1, CACHE_FLOATS // floats)
         self.families = [_random_family(generator, size.num_variables) for _ in range(self.at_once)]
 
     def __call__(self) -> list[float]:

@@ -28,6 +28,7 @@ class TaskBatch:
         support: Support rows, zero where padded.
         support_mask: Which support rows exist.
         population: Number of tasks that these were drawn from; None if these are all.
+        at_once: How many tasks are computed at once, so that memory suffices; None for all.
     """
 
     x: Float[Tensor, "task sample variable"]
@@ -35,6 +36,7 @@ class TaskBatch:
     support: Float[Tensor, "task support variable"]
     support_mask: Bool[Tensor, "task support"]
     population: int | None = None
+    at_once: int | None = None
 
     @classmethod
     def from_arrays(
@@ -77,7 +79,7 @@ class TaskBatch:
     def choose(self, index: Int[Tensor, " chosen"]) -> "TaskBatch":
         """Some of the tasks, which stand for all: sums over tasks are scaled up to those."""
         tensors = {name: getattr(self, name)[index] for name in TENSORS}
-        return TaskBatch(**tensors, population=self.population or self.num_tasks)
+        return replace(self, **tensors, population=self.population or self.num_tasks)
 
     def split(
         self,

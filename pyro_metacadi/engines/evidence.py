@@ -13,9 +13,10 @@ from torch import Tensor
 from pyro_metacadi.checks import check_count
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.engines.evidence_memory import check_memory_suffices, evidence_memory
 from pyro_metacadi.engines.evidence_options import EvidenceOptions
 from pyro_metacadi.engines.evidence_scaling import EvidenceScaling, check_tensor
-from pyro_metacadi.engines.protocol import Outcome
+from pyro_metacadi.engines.protocol import MemoryNeeded, Outcome
 from pyro_metacadi.errors import ConfigError, MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.convergence import AGREEMENT, chains_agree
 from pyro_metacadi.inference.evidence import Sampling, evidence_of, fit_evidence
@@ -85,6 +86,7 @@ class EvidenceEngine:
         num_chains: int | None,
         seed: int,
         device: torch.device,
+        memory: int,
         progress: bool,
         callbacks: Sequence[Callback],
     ) -> Outcome:
@@ -93,6 +95,7 @@ class EvidenceEngine:
         if num_steps is not None:
             num_draws = check_count("num_steps", num_steps)
             sampling = Sampling(**{**asdict(sampling), "num_draws": num_draws})
+        check_memory_suffices(memory, tasks)
         representation = Representation.fit(tasks, kind=sampling.representation)
         prior = self.components.target_prior
 
@@ -107,6 +110,7 @@ class EvidenceEngine:
                 target_prior=1 / (len(tasks.variables) + 1) if prior is None else prior,
                 seed=seed,
                 device=device,
+                memory=memory,
             ),
             edge_log_odds=self.components.edge_log_odds(len(tasks.variables)),
             target_prior=prior,
@@ -129,6 +133,10 @@ class EvidenceEngine:
                 stacklevel=3,
             )
         return Outcome(chains, history, EvidenceScaling(representation, fit.evidence), agree)
+
+    def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
+        """What scoring parent sets takes: counted, and rather too much than too little."""
+        return evidence_memory(tasks)
 
     def restore(
         self,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyro_metacadi.checks import check_memory
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.tasks import TaskDataset
@@ -120,6 +121,7 @@ class EvidenceScaling:
             landmarks=part["landmarks"].to(device),
             prior_log_odds=part["prior_log_odds"].to(device),
             device=device,
+            memory=check_memory(None, device),
         )
         return cls(representation, evidence)
 

@@ -12,7 +12,7 @@ from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.training import Callback
 from pyro_metacadi.typing import Array
 
-__all__ = ["Engine", "Outcome", "Scaling"]
+__all__ = ["Engine", "MemoryNeeded", "Outcome", "Scaling"]
 
 
 @runtime_checkable
@@ -26,6 +26,18 @@ class Scaling(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """All that is to be saved, by name."""
         ...
+
+
+class MemoryNeeded(NamedTuple):
+    """Bytes that a fit takes: an estimate.
+
+    Attributes:
+        least: Where as little as possible is computed at once.
+        most: Where nothing is computed in parts or twice.
+    """
+
+    least: int
+    most: int
 
 
 class Outcome(NamedTuple):
@@ -90,16 +102,24 @@ class Engine(Protocol):
         num_chains: int | None,
         seed: int,
         device: torch.device,
+        memory: int,
         progress: bool,
         callbacks: Sequence[Callback],
     ) -> Outcome:
         """Learn from `tasks`; arguments as in `MetaCaDI.fit`, which checked all but `num_steps`.
 
-        A `num_chains` of None is the engine's default.
+        A `num_chains` of None is the engine's default; `memory` is in bytes.
+
+        Raises:
+            ConfigError: It cannot be done with so little `memory`.
 
         Warns:
             MetaCaDIWarning: The chains have not converged; says what to do.
         """
+        ...
+
+    def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
+        """Bytes that fitting to `tasks` takes, beside the tasks themselves."""
         ...
 
     def restore(

@@ -14,9 +14,10 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.engines.protocol import Outcome
+from pyro_metacadi.engines.protocol import MemoryNeeded, Outcome
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
 from pyro_metacadi.inference.draws import SVIChain
+from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.storage import fill_module, refuse_unless
 from pyro_metacadi.inference.training import Callback, Training, isolated, train
 from pyro_metacadi.typing import Array
@@ -98,6 +99,7 @@ class SVIEngine:
         num_chains: int | None,
         seed: int,
         device: torch.device,
+        memory: int,
         progress: bool,
         callbacks: Sequence[Callback],
     ) -> Outcome:
@@ -119,6 +121,7 @@ class SVIEngine:
                     batch,
                     objective=self.components.build_objective(),
                     options=options,
+                    memory=memory,
                     callbacks=callbacks,
                     progress=progress,
                 )
@@ -138,6 +141,24 @@ class SVIEngine:
             scaling,
             None if None in converged else all(converged),
         )
+
+    def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
+        """What a step of gradients takes, measured on few tasks."""
+        options, all_tasks = self.components.training, len(tasks)
+        batch = TaskBatch.from_arrays(
+            StandardScaling(Standardizer.fit(tasks)).transform(tasks), device=device
+        )
+        with isolated(0, device):
+            chain = self.components.build(len(tasks.variables)).to(device)
+            step = step_memory(
+                self.components.build_objective()(*chain),
+                batch,
+                num_features=chain.model.mechanisms.num_features,
+                support_size=options.support_size,
+                query_size=options.query_size,
+            )
+        num_tasks = min(options.tasks_per_step or all_tasks, all_tasks)
+        return MemoryNeeded(step.least(num_tasks), step.most(num_tasks))
 
     def restore(
         self,

@@ -1,6 +1,7 @@
 """The variational posterior of Eq. 1, as a Pyro guide with the model's sites and signature."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pyro
@@ -17,6 +18,7 @@ from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
 from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate, without_plates
+from pyro_metacadi.ops.pieces import in_pieces
 from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["MetaCaDIGuide"]
@@ -103,25 +105,37 @@ class MetaCaDIGuide(AutoGuide):
         self, batch: TaskBatch, *, order_score: Tensor, edge: Tensor
     ) -> tuple[Float[Tensor, "*draw task variable"], Float[Tensor, "*draw task variable feature"]]:
         """Target logits ζ and readouts of every task, given a graph; nothing is sampled."""
-        mechanisms = self.model.mechanisms
         adjacency = adjacency_from_order(
             without_plates(order_score, event_dim=1),
             without_plates(edge, event_dim=2),
             temperature=self.model.temperature,
         )
-        features = mechanisms.features(batch.support, adjacency)
-        readout = self._given.get("readout")
+        given = self._given.get("readout")
+        readouts = [] if given is None else [given.squeeze(-3)]
+        logits, readout = in_pieces(
+            partial(self._infer_targets, adjacency),
+            (batch.support, batch.support_mask, *readouts),
+            dims=(0, 0, -3)[: 2 + len(readouts)],
+            joined_at=(-2, -3),
+            size=batch.at_once,
+        )
+        return logits, readout
+
+    def _infer_targets(
+        self, adjacency: Tensor, support: Tensor, mask: Tensor, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same of some tasks, whose readout may be given."""
+        mechanisms = self.model.mechanisms
+        features = mechanisms.features(support, adjacency)
         if readout is None:
-            readout = self.adaptation(self.model, features, batch.support, batch.support_mask)
-        else:
-            readout = readout.squeeze(-3)
+            readout = self.adaptation(self.model, features, support, mask)
         blocks = feature_blocks(
-            batch.support,
-            batch.support_mask,
-            observational=mechanisms.observe(batch.support, adjacency),
+            support,
+            mask,
+            observational=mechanisms.observe(support, adjacency),
             interventional=mechanisms.intervene(features, readout),
         )
-        return self.predictor(blocks, batch.support_mask), readout
+        return self.predictor(blocks, mask), readout
 
     def median(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Most probable value of every site: the graph at the locations, targets by their sign."""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,9 @@ class SVIChain(NamedTuple):
 
     def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> TaskBatch:
         """Rows of tasks as one batch on the chain's device."""
-        return TaskBatch.from_arrays(standardised, device=self.device)
+        batch = TaskBatch.from_arrays(standardised, device=self.device)
+        floats = batch.num_samples * batch.num_variables * self.model.mechanisms.num_features
+        return replace(batch, at_once=max(1, CHUNK_FLOATS // floats))
 
     @torch.no_grad()
     def edge_probability(self) -> Float[np.ndarray, "parent child"]:

@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.models.evidence import (
+    Family,
+    HeldDesigns,
+    Hyperparameters,
+    MechanismEvidence,
+)
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
+from pyro_metacadi.ops.moments import Moments
+from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = [
     "best_kernel",
@@ -53,8 +58,6 @@ TO_SIGMA = 1.4826
 MEDIANS_ERROR = 2.93
 """Standard error of a variance of normal values, from a median of medians of absolute values, times
 the root of their number: about 1.253 for the outer median by 2.333 for the inner one's square."""
-
-Fits = list[tuple[list[Family], Design]]
 
 
 def initial_law(center: float, *, device: torch.device | str = "cpu") -> InterventionLaw:
@@ -144,13 +147,16 @@ def row_correlation(evidence: MechanismEvidence, families: Sequence[Family]) -> 
 
 def best_law(evidence: MechanismEvidence, families: Sequence[Family]) -> InterventionLaw:
     """The law with the highest evidence of those that the different starts lead to."""
-    fits = list(evidence.designs(families))
+    designs = evidence.held_designs(families)
+    values = [
+        evidence.values(evidence.rows, batch, weight=evidence.weight) for batch in designs.batches
+    ]
     center = float(evidence.offset.median())
     laws = [
-        _refine(evidence, fits, start)
+        _refine(evidence, designs, start, values=values)
         for start in starting_laws(center, device=evidence.rows.x.device)
     ]
-    scores = [_score(evidence, fits, law) for law in laws]
+    scores = [_score(evidence, designs, law) for law in laws]
     return laws[max(range(len(laws)), key=scores.__getitem__)]
 
 
@@ -174,10 +180,10 @@ def _with_law(evidence: MechanismEvidence, law: InterventionLaw) -> MechanismEvi
     return evidence.with_hyperparameters(replace(evidence.hyperparameters, law=law))
 
 
-def _score(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> float:
+def _score(evidence: MechanismEvidence, designs: HeldDesigns, law: InterventionLaw) -> float:
     under = _with_law(evidence, law)
     return _finite(
-        math.fsum(float(under.fitted(batch, design).score.sum()) for batch, design in fits)
+        math.fsum(float(under.fitted(batch, design).score.sum()) for batch, design in designs)
     )
 
 
@@ -186,22 +192,22 @@ def _finite(score: float) -> float:
     return score if math.isfinite(score) else -math.inf
 
 
-def _refine(evidence: MechanismEvidence, fits: Fits, law: InterventionLaw) -> InterventionLaw:
-    families = [family for batch, _ in fits for family in batch]
-    values = evidence.values(evidence.rows, families, weight=evidence.weight)
+def _refine(
+    evidence: MechanismEvidence,
+    designs: HeldDesigns,
+    law: InterventionLaw,
+    *,
+    values: Sequence[TaskValues],
+) -> InterventionLaw:
     for _ in range(ROUNDS):
-        under = _with_law(evidence, law)
-        mechanisms = [under.fitted(batch, design) for batch, design in fits]
-        prediction = _predictions(fits, mechanisms)
-        noise = torch.cat([m.noise_variance for m in mechanisms])
-        hit = torch.cat([m.target_probability for m in mechanisms])
-        spread = torch.cat(
-            [design.spread(m.covariance) for (_, design), m in zip(fits, mechanisms, strict=True)]
+        under, moments, noise, hit = _with_law(evidence, law), [], [], []
+        for (batch, design), own in zip(designs, values, strict=True):
+            mechanism = under.fitted(batch, design)
+            spread = design.spread(mechanism.covariance)
+            moments.append(Moments.of(own, design.predict(mechanism.mean), spread=spread))
+            noise.append(mechanism.noise_variance)
+            hit.append(mechanism.target_probability)
+        law = law.updated(
+            Moments.joined(moments), torch.cat(noise), hit=torch.cat(hit), num_steps=STEPS
         )
-        law = law.updated(values, prediction, noise, hit=hit, spread=spread, num_steps=STEPS)
     return law
-
-
-def _predictions(fits: Fits, mechanisms: Sequence[Mechanism]) -> Float[Tensor, "set row"]:
-    pairs = zip(fits, mechanisms, strict=True)
-    return torch.cat([design.predict(mechanism.mean) for (_, design), mechanism in pairs])

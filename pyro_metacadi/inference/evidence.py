@@ -111,6 +111,7 @@ def evidence_of(
     prior_log_odds: Float[Tensor, "task variable"] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    memory: int | None = None,
 ) -> MechanismEvidence:
     """Data in the units of the model, and hyper-parameters to begin with.
 
@@ -123,6 +124,7 @@ def evidence_of(
         prior_log_odds: See `MechanismEvidence`.
         seed: Of the landmarks.
         device: Where scores are computed.
+        memory: See `MechanismEvidence`.
     """
     rows = TaskRows.from_arrays(
         representation.transform(tasks),
@@ -144,6 +146,7 @@ def evidence_of(
         hyperparameters=hyperparameters,
         landmarks=landmarks,
         prior_log_odds=prior_log_odds,
+        memory=memory,
     )
 
 

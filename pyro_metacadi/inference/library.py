@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_metacadi.inference.densities import log_ratio, row_log_prob
 from pyro_metacadi.inference.fitted_mechanisms import FittedMechanisms
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.ops.rows import TaskRows, joined
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]
 
@@ -25,6 +25,10 @@ FINE = 8 / 3
 
 MOST_FLOATS = 2**22
 """Families times rows that are judged at once: a dozen arrays of so many numbers are held."""
+
+
+MOST_FEATURE_FLOATS = 2**24
+"""Features of families for rows that are judged at once: half a gigabyte with what follows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +125,11 @@ class MechanismLibrary:
             known = [self.mechanisms.of(batch).log_ratio for batch in batches]
             found = torch.cat(known)[:, trained.clamp(min=0)]
             if is_new.any():
-                made = self.mechanisms.predict(tasks.rows, batches)
-                new = log_ratio(made, self.evidence.hyperparameters)
-                found = torch.where(is_new, new, found)
+                new = [
+                    log_ratio(self.mechanisms.predict(rows, batches), self.evidence.hyperparameters)
+                    for rows in self._pieces(tasks.rows, batches)
+                ]
+                found = torch.where(is_new, joined(new, dim=1), found)
             silent = self._unchanging(tasks.rows, together)
             found = torch.where(silent, 0.0, _tempered(found))
             tasks.log_ratio.update(zip(together, found, strict=True))
@@ -132,10 +138,11 @@ class MechanismLibrary:
         self, tasks: PreparedTasks, families: Iterable[Family], *, alone: bool = False
     ) -> None:
         for batches, together in self._groups(tasks.rows, families):
-            made = self.mechanisms.predict(
-                tasks.rows, batches, row_by_row=True, in_sample=not alone
-            )
-            found = row_log_prob(made, self.evidence.hyperparameters, alone=alone)
+            parts = []
+            for rows in self._pieces(tasks.rows, batches):
+                made = self.mechanisms.predict(rows, batches, row_by_row=True, in_sample=not alone)
+                parts.append(row_log_prob(made, self.evidence.hyperparameters, alone=alone))
+            found = joined(parts, dim=2)
             tasks.row_log_prob.update(zip(together, found, strict=True))
 
     def _groups(
@@ -150,6 +157,12 @@ class MechanismLibrary:
             group.append(batch)
         if group:
             yield group, list(chain(*group))
+
+    def _pieces(self, rows: TaskRows, batches: Sequence[Sequence[Family]]) -> list[TaskRows]:
+        """Tasks that are judged at once; each is judged on its own, however many there are."""
+        features = max(self.evidence.num_features(batch[0]) * len(batch) for batch in batches)
+        most_rows = MOST_FEATURE_FLOATS // features
+        return [rows] if len(rows.x) <= most_rows else rows.pieces(max(1, most_rows))
 
     def _unchanging(self, rows: TaskRows, batch: Sequence[Family]) -> Bool[Tensor, "set task"]:
         """Tasks with the one value of a variable that never varied: they say nothing about it."""

@@ -17,6 +17,7 @@ from torch.distributions import kl_divergence
 from pyro_metacadi.distributions import PlackettLuce
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.ops.hsic import pairwise_hsic
+from pyro_metacadi.ops.pieces import in_pieces
 
 __all__ = ["ELBOObjective", "MetaCaDIObjective", "PaperObjective"]
 
@@ -199,7 +200,13 @@ def residual_dependence(model_trace: Trace, rows: int | None) -> Float[Tensor, "
     # Without the scale, shrinking the residuals would pass for independence. Clamped before the
     # root, whose derivative at 0 is infinite.
     variance = (centred.square().sum(-2, keepdim=True) / count).clamp(min=1e-12)
-    dependence = pairwise_hsic(centred / variance.sqrt(), mask)
+    (dependence,) = in_pieces(
+        lambda values, rows: (pairwise_hsic(values, rows),),
+        (centred / variance.sqrt(), mask),
+        dims=(-3, -2),
+        joined_at=(-3,),
+        size=node(model_trace, "_INPUT")["args"][0].at_once,
+    )
     d = dependence.shape[-1]
     between = dependence.sum((-1, -2)) - dependence.diagonal(dim1=-1, dim2=-2).sum(-1)
     return (between / max(1, d * (d - 1))).mean(-1).sum()

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.ops.design import Design
+from pyro_metacadi.ops.evidence import Mechanism
 from pyro_metacadi.ops.predictive import tasks_log_prob
+from pyro_metacadi.ops.rows import joined
 
 __all__ = ["learned_redrawn_share", "redrawn_log_ratio", "with_redrawn"]
 
@@ -37,14 +39,17 @@ def redrawn_log_ratio(
     evidence: MechanismEvidence, design: Design, mechanism: Mechanism
 ) -> Float[Tensor, "set task"]:
     """Log density of every training task's values if redrawn, over that if it was not hit."""
-    redrawn = tasks_log_prob(
-        design.features,
-        design.x,
-        design.rows,
-        noise_variance=mechanism.noise_variance,
-        correlation=evidence.hyperparameters.correlation,
-    )
-    return redrawn - mechanism.free
+    redrawn = [
+        tasks_log_prob(
+            part.features,
+            part.x,
+            part.rows,
+            noise_variance=mechanism.noise_variance,
+            correlation=evidence.hyperparameters.correlation,
+        )
+        for part in design.parts
+    ]
+    return joined(redrawn, dim=1) - mechanism.free
 
 
 def learned_redrawn_share(evidence: MechanismEvidence, families: list[Family]) -> float:

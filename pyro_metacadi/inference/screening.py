@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_metacadi._ranks import gathered, own_part
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design
+from pyro_metacadi.ops.design import Design
 from pyro_metacadi.typing import Array
 
 __all__ = ["Screen", "screen_of"]

@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from pyro_metacadi._ranks import agreed, rank, world_size
+from pyro_metacadi._ranks import agreed, rank, together, world_size
 from pyro_metacadi.checks import check_seed
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.objective import MetaCaDIObjective, reconstruction
 from pyro_metacadi.inference.stopping import Course, hold_out
 from pyro_metacadi.models.metacadi import MetaCaDIModel
@@ -150,6 +151,7 @@ def train(
     *,
     objective: MetaCaDIObjective,
     options: Training,
+    memory: int | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
 ) -> Trained:
@@ -163,13 +165,15 @@ def train(
         batch: All rows of all training tasks, on the modules' device.
         objective: What is minimised.
         options: Steps, learning rates, support size, when to stop.
+        memory: Bytes that a step may take; where all of its tasks would take more, some are
+            computed at a time. None for as many as it takes.
         callbacks: Called as ``callback(step, terms)`` after every step; `terms` are detached
             tensors. An exception ends the training.
         progress: Whether to show a bar with the current loss.
 
     Raises:
         MetaCaDIError: If the loss is no longer finite; names the step and the term.
-        ConfigError: There are fewer tasks in a step than processes.
+        ConfigError: There are fewer tasks in a step than processes, or `memory` is too little.
     """
     held_out = None
     if options.patience is not None:
@@ -177,7 +181,18 @@ def train(
         if held_out is not None and held_out.num_tasks > HELD_OUT_TASKS:
             held_out = held_out.choose(torch.randperm(held_out.num_tasks)[:HELD_OUT_TASKS])
     loss_module: nn.Module = objective(model, guide)
-    choose = _TaskChooser(batch, options.tasks_per_step)
+    choose, at_once = _TaskChooser(batch, options.tasks_per_step), None
+    if memory is not None:
+        needed = step_memory(
+            objective(model, guide),
+            batch,
+            num_features=model.mechanisms.num_features,
+            support_size=options.support_size,
+            query_size=options.query_size,
+        )
+        at_once = needed.at_once(choose.num_tasks, memory)
+    if held_out is not None and at_once is not None:
+        held_out = replace(held_out, at_once=max(1, at_once // HELD_OUT_GRAPHS))
     if world_size() > 1:
         loss_module = DistributedDataParallel(loss_module)
         _seed_rank(batch.x.device)
@@ -194,11 +209,13 @@ def train(
         for step in range(options.num_steps):
             optimiser.zero_grad(set_to_none=True)
             rows = choose().split(options.support_size, query_size=options.query_size)
+            rows = replace(rows, at_once=at_once)
             # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
             # with a component, and divergence is looked for below.
             with pyro.validation_enabled(step == 0):
                 loss = loss_module(rows)
-            loss.backward()
+            with together():
+                loss.backward()
             nn.utils.clip_grad_norm_(parameters, options.max_norm)
             optimiser.step()
             terms = {"loss": loss.detach(), **objective.terms}
@@ -253,16 +270,16 @@ class _TaskChooser:
                 f"processes: expected at most one for each of the {number} tasks of a step, got "
                 f"{world_size()}. Start fewer."
             )
-        self._batch, self._own = batch, number // world_size()
+        self._batch, self.num_tasks = batch, number // world_size()
         # The same in all processes, whatever else is drawn in each.
         seed = stream_seed(torch.initial_seed(), "tasks") % 2**63
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self) -> TaskBatch:
-        if self._own == self._batch.num_tasks:
+        if self.num_tasks == self._batch.num_tasks:
             return self._batch
         order = torch.randperm(self._batch.num_tasks, generator=self._generator)
-        own = order[rank() * self._own : (rank() + 1) * self._own]
+        own = order[rank() * self.num_tasks : (rank() + 1) * self.num_tasks]
         return self._batch.choose(own.to(self._batch.x.device))
 
 

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.ops.evidence import Design, Mechanism
+from pyro_metacadi.ops.design import Design
+from pyro_metacadi.ops.evidence import Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law
 
 __all__ = ["fitted_hurdles", "has_zeros", "learned_hurdle_law"]
@@ -38,13 +39,14 @@ def has_zeros(evidence: MechanismEvidence, families: Sequence[Family]) -> bool:
 
 def learned_hurdle_law(evidence: MechanismEvidence, families: Sequence[Family]) -> HurdleLaw:
     """What hits look like; learned by turns with the laws of other values and the targets."""
-    designs = evidence.designs(families)
-    fits = [(batch, design, evidence.fitted(batch, design)) for batch, design in designs]
-    order = [family for batch, _, _ in fits for family in batch]
+    order, predictions, hits = [], [], []
+    for batch, design in evidence.designs(families):
+        mechanism = evidence.fitted(batch, design)
+        order += batch
+        predictions.append(_prediction(design, mechanism))
+        hits.append(mechanism.target_probability)
     values = evidence.values(evidence.rows, order, weight=evidence.weight)
-    prediction = torch.cat([_prediction(design, mechanism) for _, design, mechanism in fits])
-    hit = torch.cat([mechanism.target_probability for _, _, mechanism in fits])
-    prior = evidence.prior_of(order)
+    prior, prediction, hit = evidence.prior_of(order), torch.cat(predictions), torch.cat(hits)
     law = initial_hurdle_law(device=hit.device)
     share = torch.stack([hit, torch.zeros_like(hit)])
     for _ in range(ROUNDS):

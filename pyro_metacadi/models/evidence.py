@@ -4,8 +4,10 @@ r"""The evidence of a graph: mechanisms integrated out, targets summed out, cach
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyro
@@ -16,8 +18,10 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_metacadi._ranks import agreed, gathered, own_part
+from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.models.priors import GraphPrior
-from pyro_metacadi.ops.evidence import Design, Mechanism, fit_mechanism, kish_weight
+from pyro_metacadi.ops.design import Design
+from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
@@ -28,9 +32,6 @@ from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "families_of"]
-
-# Features of all sets scored at once, in floats: 8 MiB, which a CPU's cache holds in part.
-BATCH_FLOATS = 2**21
 
 ROUGH = 2.0
 """Length-scale, in standard deviations, below which functions are rough."""
@@ -98,6 +99,8 @@ class MechanismEvidence:
         prior_log_odds: Of every training task having hit every variable, infinite where it is
             known; None for those of `Hyperparameters.target_prior` everywhere.
         resolution: Of the functions: multiplies the landmarks used.
+        memory: Bytes to score with, beside the data; None for as many as it takes. Scores do not
+            depend on it, up to rounding.
     """
 
     def __init__(
@@ -110,12 +113,14 @@ class MechanismEvidence:
         landmarks: Float[Tensor, "landmark input"],
         prior_log_odds: Float[Tensor, "task variable"] | None = None,
         resolution: float = 1.0,
+        memory: int | None = None,
     ) -> None:
         self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
         self.scale, self.offset, self.resolution = scale, offset, resolution
         self._prior_log_odds = prior_log_odds
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
+        self.portions = Portions(sys.maxsize if memory is None else memory, rows.sizes)
         self._scores: dict[Family, float] = {}
 
     def with_hyperparameters(self, hyperparameters: Hyperparameters) -> "MechanismEvidence":
@@ -143,6 +148,7 @@ class MechanismEvidence:
             "landmarks": self.landmarks,
             "prior_log_odds": self._prior_log_odds,
             "resolution": self.resolution,
+            "memory": self.portions.budget,
         }
         return MechanismEvidence(self.rows, **{**own, **changes})
 
@@ -175,8 +181,25 @@ class MechanismEvidence:
     def designs(self, families: Iterable[Family]) -> Iterator[tuple[list[Family], Design]]:
         """Features, responses and their sums, in batches of families with equally many inputs."""
         for batch in self.batches(families, num_rows=len(self.rows.x)):
-            x = self.rows.x[:, [family.variable for family in batch]].mT
-            yield batch, Design.of(self.features(self.rows, batch), x, self.rows)
+            yield batch, self.design(batch)
+
+    def held_designs(self, families: Iterable[Family]) -> "HeldDesigns":
+        """`designs` that may be gone through again and again; as many are held as memory allows."""
+        return HeldDesigns(self, families)
+
+    def design(self, families: Sequence[Family]) -> Design:
+        """Of families with equally many inputs."""
+        x = self.rows.x[:, [family.variable for family in families]].mT
+        most_rows = self.portions.most_rows(self.num_features(families[0]))
+        if most_rows is None:
+            return Design.of(self.features(self.rows, families), x, self.rows)
+        features_of = partial(self.features, families=families)
+        return Design.made_anew(features_of, x, self.rows, most_rows=most_rows)
+
+    def num_features(self, family: Family) -> int:
+        """How many features a function of the family's inputs has."""
+        size = family.parents.bit_count() + self.rows.covariates.shape[1]
+        return num_landmarks(size, resolution=self.resolution) + 1
 
     def fitted(self, families: Sequence[Family], design: Design) -> Mechanism:
         """Mechanisms of families whose design is known, under the present intervention law."""
@@ -202,8 +225,7 @@ class MechanismEvidence:
 
     def landmarks_of(self, families: Sequence[Family]) -> Float[Tensor, "landmark input"]:
         """Those of families that have equally many inputs."""
-        size = families[0].parents.bit_count() + self.rows.covariates.shape[1]
-        return self.landmarks[: num_landmarks(size, resolution=self.resolution)]
+        return self.landmarks[: self.num_features(families[0]) - 1]
 
     def values(
         self, rows: TaskRows, families: Sequence[Family], *, weight: Float[Tensor, " task"]
@@ -226,11 +248,31 @@ class MechanismEvidence:
         by_size: dict[int, list[Family]] = {}
         for family in families:
             by_size.setdefault(family.parents.bit_count(), []).append(family)
-        for size, group in sorted(by_size.items()):
-            inputs = size + self.rows.covariates.shape[1]
-            features = num_landmarks(inputs, resolution=self.resolution) + 1
-            step = max(1, BATCH_FLOATS // (features * num_rows))
+        for _, group in sorted(by_size.items()):
+            step = self.portions.num_sets(self.num_features(group[0]), num_rows=num_rows)
             yield from (group[first : first + step] for first in range(0, len(group), step))
+
+
+class HeldDesigns:
+    """Batches of families and their designs: those that memory has no room for are made anew.
+
+    Attributes:
+        batches: Families with equally many inputs.
+    """
+
+    def __init__(self, evidence: MechanismEvidence, families: Iterable[Family]) -> None:
+        self._evidence, self._left = evidence, evidence.portions.held
+        self.batches = list(evidence.batches(families, num_rows=len(evidence.rows.x)))
+        self._held: dict[int, Design] = {}
+
+    def __iter__(self) -> Iterator[tuple[list[Family], Design]]:
+        for at, batch in enumerate(self.batches):
+            design = self._held.get(at) or self._evidence.design(batch)
+            yield batch, design
+            size = self._evidence.portions.set_bytes(self._evidence.num_features(batch[0]))
+            if at not in self._held and size * len(batch) <= self._left:
+                self._held[at] = design
+                self._left -= size * len(batch)
 
 
 def families_of(

@@ -1,5 +1,7 @@
 """The generative program of Section 4 (Eq. 2): what the data are assumed to be."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -12,6 +14,7 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.noise import Noise
 from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.ops.pieces import in_pieces
 from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["MetaCaDIModel", "task_plate", "without_plates"]
@@ -99,8 +102,13 @@ class MetaCaDIModel(PyroModule):
                 pyro.plate("samples", batch.num_samples, dim=-1),
                 poutine.mask(mask=batch.mask),  # type: ignore[call-overload]
             ):
-                features = self.mechanisms.features(batch.x, adjacency)
-                loc = self._predict(batch.x, adjacency, features, target, readout)
+                loc, features = in_pieces(
+                    partial(self._predict, adjacency),
+                    (batch.x, target, readout),
+                    dims=(0, -3, -4),
+                    joined_at=(-3, -4),
+                    size=batch.at_once,
+                )
                 residual = self._residual(batch.x, loc, features)
                 pyro.deterministic("residual", residual, event_dim=1)
                 law = self.noise(loc, features).to_event(1)
@@ -127,12 +135,13 @@ class MetaCaDIModel(PyroModule):
         return dist.Normal(torch.zeros_like(scale), scale).to_event(2).mask(self.score_readout)
 
     def _predict(
-        self, x: Tensor, adjacency: Tensor, features: Tensor, target: Tensor, readout: Tensor
-    ) -> Float[Tensor, "*draw task sample variable"]:
-        """The mean of Eq. 2: the observational or, at a target, the interventional prediction."""
+        self, adjacency: Tensor, x: Tensor, target: Tensor, readout: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean of Eq. 2, the observational or at a target the interventional; and features."""
+        features = self.mechanisms.features(x, adjacency)
         observational = self.mechanisms.observe(x, adjacency)
         interventional = self.mechanisms.intervene(features, readout.squeeze(-3))
-        return torch.lerp(observational, interventional, target)
+        return torch.lerp(observational, interventional, target), features
 
     def _residual(
         self, x: Tensor, loc: Tensor, features: Tensor

@@ -16,7 +16,6 @@ Everything is batched over `set`, pairs of a variable and a parent set, in one C
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -25,10 +24,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from pyro_metacadi.ops.rows import TaskRows
+from pyro_metacadi.ops.design import Design
 
 __all__ = [
-    "Design",
     "Mechanism",
     "Regression",
     "fit_mechanism",
@@ -46,50 +44,6 @@ not positive definite."""
 # A priori the noise variance is about the standardised variable's own times 0.05, with the weight
 # of two rows: it cannot vanish where a variable is a function of others or constant.
 NOISE_PRIOR_ROWS, NOISE_PRIOR_VARIANCE = 2.0, 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Design:
-    """Features and responses of every set, summed up for each task once.
-
-    Attributes:
-        features: Of the parents.
-        x: The variable's own values.
-        rows: Which rows belong to which task.
-        gram: Sums of outer products of features over a task's rows.
-        cross: Sums of features times responses.
-    """
-
-    features: Float[Tensor, "set row feature"]
-    x: Float[Tensor, "set row"]
-    rows: TaskRows
-    gram: Float[Tensor, "set task feature feature"]
-    cross: Float[Tensor, "set task feature"]
-
-    @classmethod
-    def of(
-        cls,
-        features: Float[Tensor, "set row feature"],
-        x: Float[Tensor, "set row"],
-        rows: TaskRows,
-    ) -> "Design":
-        """Features and responses with their sums, in their precision."""
-        cross = rows.gram(features, x.unsqueeze(-1)).squeeze(-1).double()
-        return cls(features, x, rows, rows.gram(features, features), cross)
-
-    def exact(self) -> "Design":
-        """The same with sums in float64."""
-        summed = Design.of(self.features.double(), self.x.double(), self.rows)
-        return Design(self.features, self.x, self.rows, summed.gram, summed.cross)
-
-    def predict(self, mean: Float[Tensor, "set feature"]) -> Float[Tensor, "set row"]:
-        """Predictions of every row under weights `mean`."""
-        return (self.features @ mean.to(self.features.dtype).unsqueeze(-1)).squeeze(-1)
-
-    def spread(self, covariance: Float[Tensor, "set feature feature"]) -> Float[Tensor, "set task"]:
-        """Variance of the predictions under uncertain weights, summed over each task's rows."""
-        flat = covariance.to(self.gram.dtype).flatten(1).unsqueeze(-1)
-        return (self.gram.flatten(2) @ flat).squeeze(-1).double()
 
 
 class Regression(NamedTuple):
@@ -151,9 +105,7 @@ def regress(
     The log evidence is :math:`\log \int N(w; 0, I) \prod_n N(x_n; \phi_n^\top w, s^2)^{u_n} dw`
     with u_n the weight of row n's task.
     """
-    gram = design.gram
-    precision = torch.einsum("st,stab->sab", weight.to(gram.dtype), gram).double()
-    precision = precision / noise_variance.view(-1, 1, 1)
+    precision = design.weighted_gram(weight) / noise_variance.view(-1, 1, 1)
     precision.diagonal(dim1=-2, dim2=-1).add_(1.0)
     factor = torch.linalg.cholesky_ex(precision).L
     cross = torch.einsum("st,sta->sa", weight, design.cross) / noise_variance.unsqueeze(-1)
@@ -218,7 +170,7 @@ def fit_mechanism(
         num_iterations=num_iterations,
     )
     found = ascend(design)
-    if design.gram.dtype == torch.float64 or (found.noise_variance >= SMALLEST_NOISE).all():
+    if design.is_exact or (found.noise_variance >= SMALLEST_NOISE).all():
         return found
     return ascend(design.exact())
 

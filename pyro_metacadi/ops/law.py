@@ -115,25 +115,21 @@ class InterventionLaw:
 
     def updated(
         self,
-        values: TaskValues,
-        prediction: Float[Tensor, "set row"],
+        moments: Moments,
         noise_variance: Float[Tensor, " set"],
         *,
         hit: Float[Tensor, "set task"],
-        spread: Float[Tensor, "set task"] | float = 0.0,
         num_steps: int = 1,
     ) -> "InterventionLaw":
         """Steps of expectation-maximisation, tasks counting by their probability of a hit.
 
         Args:
-            values: Of all variables, in all tasks.
-            prediction: By the observational mechanisms.
+            moments: Of values in all tasks and predictions by the observational mechanisms.
             noise_variance: Of the mechanisms.
             hit: Probability of each task having hit the variable.
-            spread: As in `component_log_prob`.
             num_steps: How many.
         """
-        moments, law = Moments.of(values, prediction, spread=spread), self
+        law = self
         for _ in range(num_steps):
             law = law._step(moments, noise_variance, hit=hit)
         return law

@@ -1,13 +1,18 @@
 """Sums over each task's rows of values, their predictions, and squares and products of these."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["Moments"]
+
+SUMS = ("x", "f", "xf", "ff", "spread")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,16 @@ class Moments:
             unit.square() * spread,
             (x, f, xx, xf, ff),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Moments"]) -> "Moments":
+        """Of several groups of sets, one after the other."""
+        sums: dict[str, Any] = {
+            name: torch.cat([getattr(part, name) for part in parts]) for name in SUMS
+        }
+        central = tuple(map(torch.cat, zip(*(part.central for part in parts), strict=True)))
+        values = TaskValues.joined([part.values for part in parts])
+        return cls(values=values, count=parts[0].count, central=central, **sums)
 
     def residual(
         self, slope: Float[Tensor, ""], intercept: Float[Tensor, ""]

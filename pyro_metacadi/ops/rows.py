@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["TaskRows", "equal_runs"]
+__all__ = ["TaskRows", "equal_runs", "joined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,19 @@ class TaskRows:
         d = joined.shape[1] - num_covariates
         return cls(joined[:, :d], joined[:, d:], tuple(len(array) for array in arrays))
 
+    def pieces(self, most_rows: int) -> list["TaskRows"]:
+        """Consecutive tasks together, of up to `most_rows` rows, or one task of more: views."""
+        groups: list[list[int]] = []
+        lengths: list[int] = []
+        for size in self.sizes:
+            if not groups or lengths[-1] + size > most_rows:
+                groups.append([])
+                lengths.append(0)
+            groups[-1].append(size)
+            lengths[-1] += size
+        parts = zip(self.x.split(lengths), self.covariates.split(lengths), groups, strict=True)
+        return [TaskRows(x, covariates, tuple(group)) for x, covariates, group in parts]
+
     @property
     def num_rows(self) -> Float[Tensor, " task"]:
         """Rows of each task, as float64."""
@@ -47,6 +60,8 @@ class TaskRows:
     @property
     def inputs(self) -> Float[Tensor, "row input"]:
         """Variables, then covariates: all that a mechanism may read."""
+        if self.covariates.shape[1] == 0:
+            return self.x
         return torch.cat([self.x, self.covariates], -1)
 
     @property
@@ -57,14 +72,14 @@ class TaskRows:
     def sum(self, values: Float[Tensor, "*set row"]) -> Float[Tensor, "*set task"]:
         """Sum over the rows of each task, in float64."""
         parts = [part.double().sum(-1) for part in self.runs(values, dim=-1)]
-        return _joined(parts, dim=-1)
+        return joined(parts, dim=-1)
 
     def gram(
         self, left: Float[Tensor, "set row a"], right: Float[Tensor, "set row b"]
     ) -> Float[Tensor, "set task a b"]:
         """Sum of the outer products of `left` and `right` over the rows of each task."""
         pairs = zip(self.runs(left, dim=-2), self.runs(right, dim=-2), strict=True)
-        return _joined([a.mT @ b for a, b in pairs], dim=1)
+        return joined([a.mT @ b for a, b in pairs], dim=1)
 
     def spread(self, values: Float[Tensor, "*set task"]) -> Float[Tensor, "*set row"]:
         """Give every row the value of its task."""
@@ -80,7 +95,7 @@ class TaskRows:
             first += size * count
 
 
-def _joined(parts: Sequence[Tensor], *, dim: int) -> Tensor:
+def joined(parts: Sequence[Tensor], *, dim: int) -> Tensor:
     """The parts in one tensor, without a copy where there is one only."""
     return torch.cat(list(parts), dim) if len(parts) > 1 else parts[0]
 

@@ -1,7 +1,9 @@
 """Values of a variable, task by task, in the units in which interventions are alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -52,6 +54,15 @@ class TaskValues:
         generic, exact = generic_log_prob(x, rows, weight=weight), x.double()
         total, square = rows.sum(exact), rows.sum(exact.square())
         return cls(x, rows, weight, scale, offset, generic, total, square)
+
+    @classmethod
+    def joined(cls, parts: Sequence["TaskValues"]) -> "TaskValues":
+        """Of several groups of sets, one after the other."""
+        x, scale, offset, *sums = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("x", "scale", "offset", "generic", "total", "square")
+        )
+        return cls(x, parts[0].rows, parts[0].weight, scale, offset, *sums)
 
     @property
     def present(self) -> Bool[Tensor, "set row"]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyro import poutine
 
 from pyro_metacadi.inference.training import isolated
-from pyro_metacadi.models import SparseGraphPrior, evidence
+from pyro_metacadi.models import SparseGraphPrior, evidence, portions
 from pyro_metacadi.models.evidence import (
     EvidenceModel,
     Family,
@@ -121,7 +121,7 @@ def test_families_scored_together_score_as_they_do_alone(num_covariates, fits):
 
 def test_batches_are_cut_where_features_would_fill_the_memory(monkeypatch, fits):
     whole = evidence_for().scores(ALL)
-    monkeypatch.setattr(evidence, "BATCH_FLOATS", 1)
+    monkeypatch.setattr(portions, "CACHE_FLOATS", 1)
     fits.clear()
     assert evidence_for().scores(ALL) == pytest.approx(whole, rel=1e-9)
     assert fits == [1] * len(ALL)

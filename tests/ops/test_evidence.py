@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import (
     LOG_2PI,
     NOISE_PRIOR_ROWS,
     NOISE_PRIOR_VARIANCE,
-    Design,
     Mechanism,
     fit_mechanism,
     kish_weight,

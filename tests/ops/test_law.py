@@ -20,10 +20,15 @@ from pyro_metacadi.ops.generic_law import (
     generic_row_log_prob,
 )
 from pyro_metacadi.ops.law import PRIOR_SHARE, SMALLEST_SCALE, InterventionLaw
+from pyro_metacadi.ops.moments import Moments
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.task_values import TaskValues
 
 SEEDS = st.integers(0, 2**32)
+
+
+def moments_of(values, prediction):
+    return Moments.of(values, prediction, spread=0.0)
 
 
 def floats(*values):
@@ -235,7 +240,8 @@ def test_the_choice_of_common_units_does_not_matter(factor, seed):
         torch.testing.assert_close(getattr(law, method)(there, prediction, noise), expected)
     hit = torch.rand(2, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     here, away = (
-        one.updated(v, prediction, noise, hit=hit) for one, v in ((LAW, values), (law, there))
+        one.updated(moments_of(v, prediction), noise, hit=hit)
+        for one, v in ((LAW, values), (law, there))
     )
     torch.testing.assert_close((away.slope, away.weight), (here.slope, here.weight))
     torch.testing.assert_close(away.intercept, here.intercept * factor)
@@ -263,7 +269,7 @@ def test_a_step_increases_the_expected_complete_log_likelihood(seed):
     hit = torch.rand(2, 5, generator=generator, dtype=torch.float64)
     law = LAW
     for _ in range(3):
-        new = law.updated(values, prediction, noise, hit=hit)
+        new = law.updated(moments_of(values, prediction), noise, hit=hit)
         before, after = (
             expected_log_prob(one, law, values, prediction, noise, hit=hit) for one in (law, new)
         )
@@ -279,7 +285,7 @@ def test_steps_never_lower_the_likelihood_of_the_hits():
     for _ in range(15):
         prior = PRIOR_SHARE * law.weight.log().sum()
         found.append(float(law.log_prob(values, prediction, noise).sum() + prior))
-        law = law.updated(values, prediction, noise, hit=hit)
+        law = law.updated(moments_of(values, prediction), noise, hit=hit)
     assert (np.diff(found) >= -1e-9).all()
 
 
@@ -302,7 +308,7 @@ def test_predictions_of_nothing_but_zero_leave_the_slope():
     x = normal(1, 20, seed=0)
     values = values_of(x, [5] * 4)
     zero, hit = torch.zeros_like(x), torch.ones(1, 4, dtype=torch.float64)
-    law = only(1).updated(values, zero, floats(0.3), hit=hit)
+    law = only(1).updated(moments_of(values, zero), floats(0.3), hit=hit)
     assert law.slope[1] == LAW.slope[1]
     assert law.intercept[1].item() == pytest.approx(x.mean().item(), abs=1e-4)
 
@@ -322,7 +328,11 @@ def test_the_law_of_simulated_hits_is_found_again(slope, intercept, scale, shift
         weight=floats(0.5, 0.5),
     )
     for _ in range(40):
-        law = law.updated(values, prediction, noise, hit=torch.ones(2, 60, dtype=torch.float64))
+        law = law.updated(
+            moments_of(values, prediction),
+            noise,
+            hit=torch.ones(2, 60, dtype=torch.float64),
+        )
     assert law.slope.item() == pytest.approx(slope, abs=0.05)
     assert law.intercept.item() == pytest.approx(intercept, abs=0.2 + shift / 5)
     assert law.scale.item() == pytest.approx(scale, rel=0.05)
@@ -339,7 +349,7 @@ def test_two_laws_in_one_system_are_told_apart():
     prediction, hit = torch.cat([halved[1], removed[1]], -1), torch.ones(2, 90).double()
     law = LAW
     for _ in range(30):
-        law = law.updated(values, prediction, halved[2], hit=hit)
+        law = law.updated(moments_of(values, prediction), halved[2], hit=hit)
     np.testing.assert_allclose(law.slope, [0.5, 0], atol=0.05)
     np.testing.assert_allclose(law.intercept, [0, 0], atol=0.2)
     np.testing.assert_allclose(law.weight[:2], [2 / 3, 1 / 3], atol=0.02)
@@ -347,7 +357,11 @@ def test_two_laws_in_one_system_are_told_apart():
 
 def test_a_component_that_explains_less_than_a_row_stays():
     values, prediction, noise = some_values()
-    law = LAW.updated(values, prediction, noise, hit=torch.zeros(2, 3, dtype=torch.float64))
+    law = LAW.updated(
+        moments_of(values, prediction),
+        noise,
+        hit=torch.zeros(2, 3, dtype=torch.float64),
+    )
     for name in ("slope", "intercept", "scale", "shift"):
         assert getattr(law, name).tolist() == getattr(LAW, name).tolist()
     torch.testing.assert_close(law.weight, torch.full((3,), 1 / 3, dtype=torch.float64))
@@ -358,7 +372,11 @@ def test_predictions_that_do_not_vary_and_hits_without_noise_leave_a_law():
     values = values_of(x, [5] * 4, scale=(1.0, 1.0), offset=(2.0, 2.0))
     law = LAW
     for _ in range(5):
-        law = law.updated(values, x, floats(0.3, 0.8), hit=torch.ones(2, 4, dtype=torch.float64))
+        law = law.updated(
+            moments_of(values, x),
+            floats(0.3, 0.8),
+            hit=torch.ones(2, 4, dtype=torch.float64),
+        )
         for name in ("slope", "intercept", "scale", "shift", "weight"):
             assert getattr(law, name).isfinite().all()
     assert law.scale.min() == pytest.approx(SMALLEST_SCALE)
