@@ -50,10 +50,26 @@ class Exhibit:
     seed: int = 1
 
 
+def _gp(seed: int, **options: Any) -> World:
+    return simulators.gp_anm(**SIZE, intervention_mean=2, seed=seed, **options)
+
+
 EXHIBITS = {
     "gp_anm": Exhibit(
         "gp_anm: Gaussian-process mechanisms, hard N(2, 1)",
-        lambda seed: simulators.gp_anm(**SIZE, intervention_mean=2, seed=seed),
+        lambda seed: _gp(seed),
+    ),
+    "gp_heteroscedastic": Exhibit(
+        "gp_anm with noise whose scale depends on the causes, hard N(2, 1)",
+        lambda seed: _gp(seed, noise="heteroscedastic"),
+    ),
+    "gp_post_nonlinear": Exhibit(
+        "gp_anm distorted after the noise, hard N(2, 1)",
+        lambda seed: _gp(seed, noise="post-nonlinear"),
+    ),
+    "gp_student_t": Exhibit(
+        "gp_anm with heavy-tailed noise, hard N(2, 1)",
+        lambda seed: _gp(seed, noise="student_t"),
     ),
     "nn_anm": Exhibit(
         "nn_anm: neural-network mechanisms, hard, at least 5 away from 0",

@@ -16,17 +16,17 @@ example:
   metacadi simulate gp-anm --out world --variables 10 --tasks 20 --rows 100 --seed 1"""
 
 GP_ANM = """\
-Every variable is a smooth random function (a Gaussian-process draw) of its causes plus Gaussian
-noise. An intervention makes its target N(mean, scale^2) (hard), holds it at the mean (do), adds a
-constant (shift) or draws another function (mechanism).
+Every variable is a smooth random function (a Gaussian-process draw) of its causes plus noise,
+Gaussian unless --noise-law says otherwise. An intervention makes its target N(mean, scale^2)
+(hard), holds it at the mean (do), adds a constant (shift) or draws another function (mechanism).
 
 example:
   metacadi simulate gp-anm --out world --intervention shift --shift 2 --targets 2"""
 
 NN_ANM = """\
-Every variable is a small random neural network of its causes plus Gaussian noise; an intervention
-moves its target at least 5 away from 0. Without --tasks: one observational experiment of 100 rows,
-and one of 10 rows for each variable.
+Every variable is a small random neural network of its causes plus noise, Gaussian unless
+--noise-law says otherwise; an intervention moves its target at least 5 away from 0. Without
+--tasks: one observational experiment of 100 rows, and one of 10 rows for each variable.
 
 example:
   metacadi simulate nn-anm --out world --variables 20 --seed 1"""
@@ -80,6 +80,14 @@ def _sizes(*, variables: int, tasks: int | None, rows: int) -> tuple[_Option, ..
     )
 
 
+_NOISE_LAW = _Option(
+    "--noise-law",
+    "noise",
+    str,
+    "gaussian, heteroscedastic, post-nonlinear or student_t; default: gaussian",
+)
+
+
 def _graph(default: str) -> tuple[_Option, ...]:
     kinds = f"erdos_renyi or scale_free; default: {default}"
     return (
@@ -96,6 +104,7 @@ SIMULATORS = {
         (
             *_sizes(variables=10, tasks=20, rows=100),
             *_graph("erdos_renyi"),
+            _NOISE_LAW,
             _Option("--noise", "noise_scale", float, "scale of the noise; default: 0.4"),
             _Option(
                 "--intervention", "intervention", str, "hard, do, shift or mechanism; default: hard"
@@ -109,7 +118,7 @@ SIMULATORS = {
         "nn_anm",
         "small neural networks, additive noise",
         NN_ANM,
-        (*_sizes(variables=20, tasks=None, rows=10), *_graph("erdos_renyi")),
+        (*_sizes(variables=20, tasks=None, rows=10), *_graph("erdos_renyi"), _NOISE_LAW),
     ),
     "sergio": _Simulator(
         "sergio",

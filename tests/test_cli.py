@@ -121,6 +121,19 @@ def test_simulate_writes_the_data_and_the_truth(tmp_path, capsys):
         ),
         ("nn-anm --variables 4", simulators.nn_anm, {"num_variables": 4, "seed": 0}),
         (
+            "nn-anm --variables 4 --noise-law student_t",
+            simulators.nn_anm,
+            {"num_variables": 4, "noise": "student_t", "seed": 0},
+        ),
+        (
+            "gp-anm --variables 4 --tasks 2 --rows 3 --noise-law post-nonlinear",
+            simulators.gp_anm,
+            {
+                **{"num_variables": 4, "num_tasks": 2, "num_samples": 3, "seed": 0},
+                "noise": "post-nonlinear",
+            },
+        ),
+        (
             "nn-anm --variables 4 --tasks 2 --targets 0 --rows 3",
             simulators.nn_anm,
             {
@@ -139,7 +152,7 @@ def test_simulate_writes_the_data_and_the_truth(tmp_path, capsys):
             },
         ),
     ],
-    ids=["gp-anm", "nn-anm", "nn-anm free", "sergio"],
+    ids=["gp-anm", "nn-anm", "nn-anm noise", "gp-anm noise", "nn-anm free", "sergio"],
 )
 def test_simulate_is_the_python_call_and_loads_again(tmp_path, options, simulate, arguments):
     assert run("simulate", *options.split(), "--out", tmp_path / "world") == 0
@@ -311,6 +324,7 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("simulate nn-anm --out new --graph tree", r"'tree'"),
         ("simulate sergio --out new --technical nanopore", r"'nanopore'"),
         ("simulate gp-anm --out new --intervention magic", r"magic"),
+        ("simulate nn-anm --out new --noise-law laplace", r"noise: expected one of .* 'laplace'"),
         ("demo --out {model}", r"which exists"),
         ("tune {data}", r"required: --task. Try `metacadi tune --help`"),
         ("tune nowhere.csv --task task", r"nowhere\.csv"),

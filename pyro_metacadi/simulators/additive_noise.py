@@ -1,4 +1,4 @@
-"""A system in which every variable is a function of its parents plus independent Gaussian noise."""
+"""A system in which every variable is a function of its parents plus independent noise."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.ops.graphs import topological_order
 from pyro_metacadi.simulators.mechanisms import Intervention
+from pyro_metacadi.simulators.noise import GaussianLaw
 
 __all__ = ["AdditiveNoiseSystem", "FunctionFamily"]
 
@@ -32,12 +33,13 @@ class FunctionFamily(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AdditiveNoiseSystem:
-    """x_i = f_i(parents of i) + noise_scale_i N(0, 1), with interventions on some variables.
+    """x_i = f_i(parents of i) + noise_scale_i N(0, 1), or another law, with interventions.
 
     Attributes:
         adjacency: ``adjacency[i, j] = 1`` means X_i -> X_j.
         functions: f_i for each variable, the same in every task.
         noise_scale: Standard deviations.
+        laws: How each variable scatters around f_i, if it is not replaced.
         interventions: What happens to each variable where it is a target; all of one kind.
         family: Where the functions come from, for interventions that draw another; else None.
         redrawn: For each variable a batch of functions, one per task, that replace f_i where i is a
@@ -47,6 +49,7 @@ class AdditiveNoiseSystem:
     adjacency: Int[Tensor, "parent child"]
     functions: tuple[Any, ...]
     noise_scale: Float[Tensor, " variable"]
+    laws: tuple[GaussianLaw, ...]
     interventions: tuple[Intervention, ...]
     family: FunctionFamily | None = None
     redrawn: tuple[Any, ...] | None = None
@@ -76,7 +79,11 @@ class AdditiveNoiseSystem:
         rows = torch.zeros_like(noise)
         for child in topological_order(self.adjacency).tolist():
             loc, scale = self._conditional(child, rows, hit=hit[:, child], task=task)
-            rows[:, child] = loc + scale * noise[:, child]
+            law, normal = self.laws[child], noise[:, child]
+            replaced = hit[:, child] & self.interventions[child].replaces
+            e = torch.where(replaced, normal, law.draw(normal, generator=generator))
+            y = loc + scale * e
+            rows[:, child] = torch.where(replaced, y, law.distort(y))
         return list(rows.split(list(num_samples)))
 
     def log_prob_terms(
@@ -99,12 +106,27 @@ class AdditiveNoiseSystem:
             )
         row_task = torch.full((len(rows),), task or 0)
         terms = [
-            _log_density(
-                rows[:, child], *self._conditional(child, rows, hit=hit[:, child], task=row_task)
-            )
+            self._log_density(child, rows, hit=hit[:, child], task=row_task)
             for child in range(rows.shape[1])
         ]
         return torch.stack(terms, dim=-1)
+
+    def _log_density(
+        self,
+        child: int,
+        rows: Float[Tensor, "sample variable"],
+        *,
+        hit: Bool[Tensor, " sample"],
+        task: Int[Tensor, " sample"],
+    ) -> Float[Tensor, " sample"]:
+        """Log density of `child` given its parents; all rows are hit, or none."""
+        loc, scale = self._conditional(child, rows, hit=hit, task=task)
+        replaced = bool(hit.all()) and self.interventions[child].replaces
+        law = GaussianLaw() if replaced else self.laws[child]
+        y, log_slope = law.restore(rows[:, child])
+        point_mass = torch.zeros_like(y).masked_fill(y != loc, -math.inf)
+        density = law.log_prob((y - loc) / scale) - scale.log() + log_slope
+        return torch.where(scale == 0, point_mass, density)
 
     def _conditional(
         self,
@@ -114,18 +136,10 @@ class AdditiveNoiseSystem:
         hit: Bool[Tensor, " sample"],
         task: Int[Tensor, " sample"],
     ) -> tuple[Float[Tensor, " sample"], Float[Tensor, " sample"]]:
-        """Mean and standard deviation of `child` given its parents' columns of `rows`."""
+        """Mean and standard deviation of `child` given its parents' columns, before distortion."""
         parents = rows[:, self.adjacency[:, child].bool()]
         loc = self.functions[child](parents)
         if self.redrawn is not None:
             loc[hit] = self.redrawn[child][task[hit]](parents[hit])
-        scale = self.noise_scale[child].expand_as(loc)
+        scale = self.noise_scale[child] * self.laws[child].factor(parents)
         return self.interventions[child].apply(loc, scale, hit=hit)
-
-
-def _log_density(
-    x: Float[Tensor, " sample"], loc: Float[Tensor, " sample"], scale: Float[Tensor, " sample"]
-) -> Float[Tensor, " sample"]:
-    normal = -0.5 * ((x - loc) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)
-    point_mass = torch.zeros_like(x).masked_fill(x != loc, -math.inf)
-    return torch.where(scale == 0, point_mass, normal)

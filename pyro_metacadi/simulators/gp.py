@@ -6,10 +6,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyro_metacadi.simulators._arguments import check_count, check_number, random_stream
+from pyro_metacadi.simulators._arguments import (
+    check_choice,
+    check_count,
+    check_number,
+    random_stream,
+)
 from pyro_metacadi.simulators.additive_noise import AdditiveNoiseSystem
 from pyro_metacadi.simulators.graphs import resolve_graph
 from pyro_metacadi.simulators.mechanisms import FourierFamily, FourierFunction, Intervention
+from pyro_metacadi.simulators.noise import NOISES, draw_laws
 from pyro_metacadi.simulators.origin import records_origin
 from pyro_metacadi.simulators.world import World, draw_world
 
@@ -27,6 +33,7 @@ def gp_anm(
     expected_edges: float | int | None = None,
     length_scale: float | int = 1.0,
     num_features: int = 200,
+    noise: str = "gaussian",
     noise_scale: float | int = 0.4,
     intervention: str = "hard",
     targets_per_task: Any = 1,
@@ -38,7 +45,13 @@ def gp_anm(
 
     The kernel is over all parents jointly, and the same functions hold in every task. Noise is
     Gaussian with standard deviation ``noise_scale * sqrt(u_i)``, or ``sqrt(u_i)`` for variables
-    without parents, u_i ~ U[1, 2].
+    without parents, u_i ~ U[1, 2]. Other laws of the noise share graph, functions and u_i:
+
+    * ``"heteroscedastic"``: the standard deviation is multiplied by the exponential of another
+      draw from the process, a function of the parents, whose average over rows is 1;
+    * ``"post-nonlinear"``: x_i = g_i(f_i(parents) + noise), g_i a random sinh-arcsinh function that
+      keeps mean and standard deviation of the rows;
+    * ``"student_t"``: Student's t with 3, 4 or 5 degrees of freedom, divided by its deviation.
 
     Args:
         num_variables: At least 1; they are named X1, X2, ...
@@ -52,6 +65,9 @@ def gp_anm(
             can be.
         length_scale: Of the RBF kernel, in units of the parents.
         num_features: Random Fourier features per function.
+        noise: ``"gaussian"``, ``"heteroscedastic"``, ``"post-nonlinear"`` or ``"student_t"``. Hits
+            that replace a variable, ``hard`` and ``do``, replace its noise; a ``shift`` is added
+            before g_i.
         noise_scale: See above.
         intervention: ``"hard"``, ``"do"``, ``"shift"`` or ``"mechanism"``, see `Intervention`.
         targets_per_task: Distinct targets of every task, drawn uniformly, or a sequence with one
@@ -69,6 +85,7 @@ def gp_anm(
         (the generator of its additive-noise data; ``intervention_mean=2`` is its shifted normal).
     """
     family = FourierFamily(num_features, length_scale)
+    check_choice("noise", noise, known=NOISES)
     change = Intervention(intervention, intervention_mean, intervention_scale, intervention_shift)
     check_number("noise_scale", noise_scale, sign="positive")
     variables = [f"X{index + 1}" for index in range(check_count("num_variables", num_variables))]
@@ -77,8 +94,10 @@ def gp_anm(
         torch.tensor(adjacency),
         family,
         intervention=change,
+        noise=noise,
         noise_scale=float(noise_scale),
         generator=random_stream(seed, "system"),
+        noise_generator=random_stream(seed, "noise"),
     )
     return draw_world(
         system,
@@ -96,20 +115,26 @@ def _draw_system(
     family: FourierFamily,
     *,
     intervention: Intervention,
+    noise: str,
     noise_scale: float,
     generator: torch.Generator,
+    noise_generator: torch.Generator,
 ) -> AdditiveNoiseSystem:
     num_parents = adjacency.sum(0)
     functions = tuple(
         _observational(family, int(count), generator=generator) for count in num_parents
     )
-    return AdditiveNoiseSystem(
+    scale = _draw_noise_scale(num_parents, noise_scale=noise_scale, generator=generator)
+    laws = draw_laws(
+        noise,
         adjacency,
-        functions,
-        _draw_noise_scale(num_parents, noise_scale=noise_scale, generator=generator),
-        (intervention,) * len(num_parents),
-        family,
+        functions=functions,
+        noise_scale=scale,
+        draw_function=family.draw,
+        generator=noise_generator,
     )
+    interventions = (intervention,) * len(num_parents)
+    return AdditiveNoiseSystem(adjacency, functions, scale, laws, interventions, family)
 
 
 def _observational(

@@ -10,8 +10,16 @@ from torch import Tensor
 
 from pyro_metacadi.simulators._arguments import check_choice, check_count, check_number
 
-__all__ = ["INTERVENTIONS", "FourierFamily", "FourierFunction", "Intervention"]
+__all__ = [
+    "INTERVENTIONS",
+    "FourierFamily",
+    "FourierFunction",
+    "Intervention",
+    "LinearFunction",
+    "NetworkFunction",
+]
 
+NUM_HIDDEN = 5
 INTERVENTIONS = ("hard", "do", "shift", "mechanism")
 
 
@@ -78,6 +86,53 @@ class FourierFamily:
         return FourierFunction(frequency, phase, weight)
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkFunction:
+    """f(x) = sum_h out_weight_h sigmoid(in_weight_h . x + in_bias_h) + out_bias.
+
+    Attributes:
+        in_weight: Per unit of the parents.
+        in_bias: Of each hidden unit.
+        out_weight: In units of the child.
+        out_bias: In units of the child.
+    """
+
+    in_weight: Float[Tensor, "parent hidden"]
+    in_bias: Float[Tensor, " hidden"]
+    out_weight: Float[Tensor, " hidden"]
+    out_bias: Float[Tensor, ""]
+
+    def __call__(self, parents: Float[Tensor, "sample parent"]) -> Float[Tensor, " sample"]:
+        """Evaluate the network on all rows."""
+        return (parents @ self.in_weight + self.in_bias).sigmoid() @ self.out_weight + self.out_bias
+
+    @classmethod
+    def draw(cls, num_parents: int, *, generator: torch.Generator) -> "NetworkFunction":
+        """Draw all weights and biases from N(0, 1)."""
+        shapes = ((num_parents, NUM_HIDDEN), (NUM_HIDDEN,), (NUM_HIDDEN,), ())
+        return cls(*(_normal(shape, generator=generator) for shape in shapes))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFunction:
+    """f(x) = weight . x; 0 without parents.
+
+    Attributes:
+        weight: Of each parent.
+    """
+
+    weight: Float[Tensor, " parent"]
+
+    def __call__(self, parents: Float[Tensor, "sample parent"]) -> Float[Tensor, " sample"]:
+        """Evaluate the function on all rows."""
+        return parents @ self.weight
+
+    @classmethod
+    def draw(cls, num_parents: int, *, generator: torch.Generator) -> "LinearFunction":
+        """Draw all weights from N(0, 1)."""
+        return cls(_normal((num_parents,), generator=generator))
+
+
 @dataclass(frozen=True)
 class Intervention:
     """What happens to a variable that is a target: x_i = f_i(parents) + noise becomes
@@ -108,6 +163,11 @@ class Intervention:
         check_number("intervention_scale", self.scale, sign="positive")
         check_number("intervention_shift", self.shift)
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a target no longer depends on its parents, nor on how it scattered."""
+        return self.kind in ("hard", "do")
+
     def apply(
         self,
         loc: Float[Tensor, " sample"],
@@ -127,3 +187,7 @@ class Intervention:
         if self.kind == "do":
             return loc.masked_fill(hit, self.mean), scale.masked_fill(hit, 0.0)
         return loc, scale
+
+
+def _normal(shape: tuple[int, ...], *, generator: torch.Generator) -> Float[Tensor, "..."]:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)

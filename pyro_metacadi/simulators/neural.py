@@ -6,67 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.simulators._arguments import check_count, random_stream
+from pyro_metacadi.simulators._arguments import check_choice, check_count, random_stream
 from pyro_metacadi.simulators.additive_noise import AdditiveNoiseSystem
 from pyro_metacadi.simulators.graphs import resolve_graph
-from pyro_metacadi.simulators.mechanisms import Intervention
+from pyro_metacadi.simulators.mechanisms import Intervention, LinearFunction, NetworkFunction
+from pyro_metacadi.simulators.noise import NOISES, draw_laws
 from pyro_metacadi.simulators.origin import records_origin
 from pyro_metacadi.simulators.world import World, assemble_world, draw_world
 
-__all__ = ["LinearFunction", "NetworkFunction", "linear_anm", "nn_anm"]
-
-NUM_HIDDEN = 5
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkFunction:
-    """f(x) = sum_h out_weight_h sigmoid(in_weight_h . x + in_bias_h) + out_bias.
-
-    Attributes:
-        in_weight: Per unit of the parents.
-        in_bias: Of each hidden unit.
-        out_weight: In units of the child.
-        out_bias: In units of the child.
-    """
-
-    in_weight: Float[Tensor, "parent hidden"]
-    in_bias: Float[Tensor, " hidden"]
-    out_weight: Float[Tensor, " hidden"]
-    out_bias: Float[Tensor, ""]
-
-    def __call__(self, parents: Float[Tensor, "sample parent"]) -> Float[Tensor, " sample"]:
-        """Evaluate the network on all rows."""
-        return (parents @ self.in_weight + self.in_bias).sigmoid() @ self.out_weight + self.out_bias
-
-    @classmethod
-    def draw(cls, num_parents: int, *, generator: torch.Generator) -> "NetworkFunction":
-        """Draw all weights and biases from N(0, 1)."""
-        shapes = ((num_parents, NUM_HIDDEN), (NUM_HIDDEN,), (NUM_HIDDEN,), ())
-        return cls(*(_normal(shape, generator=generator) for shape in shapes))
-
-
-@dataclass(frozen=True, eq=False)
-class LinearFunction:
-    """f(x) = weight . x; 0 without parents.
-
-    Attributes:
-        weight: Of each parent.
-    """
-
-    weight: Float[Tensor, " parent"]
-
-    def __call__(self, parents: Float[Tensor, "sample parent"]) -> Float[Tensor, " sample"]:
-        """Evaluate the function on all rows."""
-        return parents @ self.weight
-
-    @classmethod
-    def draw(cls, num_parents: int, *, generator: torch.Generator) -> "LinearFunction":
-        """Draw all weights from N(0, 1)."""
-        return cls(_normal((num_parents,), generator=generator))
+__all__ = ["linear_anm", "nn_anm"]
 
 
 @records_origin
@@ -79,6 +29,7 @@ def nn_anm(
     seed: int,
     graph: Any = "erdos_renyi",
     expected_edges: float | int | None = None,
+    noise: str = "gaussian",
     targets_per_task: Any = None,
 ) -> World:
     """Draw a world of neural networks with BaCaDI's noise, interventions and, by default, tasks.
@@ -104,6 +55,7 @@ def nn_anm(
             means X_i -> X_j.
         expected_edges: For a graph that is drawn; 2 per variable by default, or as many as there
             can be.
+        noise: As for `gp_anm`, with networks for scales; targets keep their normal law.
         targets_per_task: With `num_tasks`: distinct targets of every task, drawn uniformly, 1 by
             default, or a sequence with one number per task; 0 leaves a task observational.
 
@@ -120,6 +72,7 @@ def nn_anm(
     return _world(
         NetworkFunction.draw,
         plan,
+        noise=noise,
         num_variables=num_variables,
         graph=graph,
         expected_edges=expected_edges,
@@ -162,6 +115,7 @@ def linear_anm(
     return _world(
         LinearFunction.draw,
         plan,
+        noise="gaussian",
         num_variables=num_variables,
         graph=graph,
         expected_edges=expected_edges,
@@ -217,35 +171,41 @@ def _world(
     draw_function: Callable[..., Any],
     plan: _Plan,
     *,
+    noise: str,
     num_variables: int,
     graph: Any,
     expected_edges: float | int | None,
     seed: int,
 ) -> World:
+    check_choice("noise", noise, known=NOISES)
     variables = [f"X{index + 1}" for index in range(check_count("num_variables", num_variables))]
-    adjacency = resolve_graph(graph, variables=variables, expected_edges=expected_edges, seed=seed)
-    generator = random_stream(seed, "system")
+    drawn = resolve_graph(graph, variables=variables, expected_edges=expected_edges, seed=seed)
+    adjacency, generator = torch.tensor(drawn), random_stream(seed, "system")
     # Variables without parents are noise only; a network of no parents would be a constant.
     roots = LinearFunction(torch.zeros(0, dtype=torch.float64))
     functions = tuple(
         draw_function(count, generator=generator) if count else roots
-        for count in torch.tensor(adjacency).sum(0).tolist()
+        for count in adjacency.sum(0).tolist()
     )
     variance = 0.05 + 0.1 * torch.rand(num_variables, generator=generator, dtype=torch.float64)
     interventions = _draw_interventions(num_variables, generator=generator)
-    system = AdditiveNoiseSystem(torch.tensor(adjacency), functions, variance.sqrt(), interventions)
+    laws = draw_laws(
+        noise,
+        adjacency,
+        functions=functions,
+        noise_scale=variance.sqrt(),
+        draw_function=draw_function,
+        generator=random_stream(seed, "noise"),
+    )
+    system = AdditiveNoiseSystem(adjacency, functions, variance.sqrt(), laws, interventions)
     return plan.draw(system, variables, seed=seed)
 
 
 def _draw_interventions(
     num_variables: int, *, generator: torch.Generator
 ) -> tuple[Intervention, ...]:
-    z = 2 * _normal((num_variables,), generator=generator)
+    z = 2 * torch.randn(num_variables, generator=generator, dtype=torch.float64)
     return tuple(
         Intervention("hard", mean, math.sqrt(0.5), shift=0.0)
         for mean in (z + 5 * z.sign()).tolist()
     )
-
-
-def _normal(shape: tuple[int, ...], *, generator: torch.Generator) -> Float[Tensor, "..."]:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
