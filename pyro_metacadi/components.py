@@ -28,7 +28,8 @@ from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, 
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
-from pyro_metacadi.models.noise import GaussianNoise, Noise
+from pyro_metacadi.models.noise.gaussian import GaussianNoise
+from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.models.priors import GraphPrior, SparseGraphPrior
 
 __all__ = ["Components", "chosen_factories"]

@@ -52,7 +52,8 @@ class MetaCaDI:
             class built as ``cls(num_variables)``.
         target_prior: Prior probability that a variable is a target, whatever others are; evidence:
             None learns it, and how many targets a task has.
-        noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``.
+        noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``, such as those of
+            `pyro_metacadi.models.noise`.
         predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``, such as the
             paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.
         adaptation: svi: an `Adaptation` class, built without arguments.

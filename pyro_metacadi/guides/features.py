@@ -10,7 +10,7 @@ NUM_BLOCKS = 9
 
 
 def feature_blocks(
-    support: Float[Tensor, "task support variable"],
+    support: Float[Tensor, "*#draw task support variable"],
     mask: Bool[Tensor, "task support"],
     *,
     observational: Float[Tensor, "*draw task support variable"],
@@ -22,7 +22,7 @@ def feature_blocks(
                      \hat X_{int}, D - \hat X_{int}, (D - \hat X_{int})^2, \mu(D), \sigma(D)]
 
     Args:
-        support: D, the support rows, standardised.
+        support: D, the support rows, standardised, in the units of the predictions.
         mask: Which support rows exist.
         observational: Predictions of the observational mechanisms.
         interventional: Predictions of the task's adapted interventional mechanisms.

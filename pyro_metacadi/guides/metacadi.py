@@ -129,8 +129,10 @@ class MetaCaDIGuide(AutoGuide):
         features = mechanisms.features(support, adjacency)
         if readout is None:
             readout = self.adaptation(self.model, features, support, mask)
+        # Predictions are in the units in which noise is additive.
+        response, _ = self.model.noise.linearize(support, features)
         blocks = feature_blocks(
-            support,
+            response,
             mask,
             observational=mechanisms.observe(support, adjacency),
             interventional=mechanisms.intervene(features, readout),

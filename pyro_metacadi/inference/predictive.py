@@ -26,6 +26,7 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.draws import GraphDraws, SVIChain
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
+from pyro_metacadi.inference.training import isolated
 from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["log_derivative", "row_log_density"]
@@ -112,13 +113,17 @@ def _(
     seen, asked = (TaskBatch.from_arrays(rows, device=chain.device) for rows in (support, query))
     batch = TaskBatch(asked.x, asked.mask, seen.x, seen.mask)
     mechanisms, noise, parts = chain.model.mechanisms, chain.model.noise, []
-    for values in graphs.chunks(GRAPHS_AT_ONCE):
-        logits, readout = chain.guide.infer_targets(batch, **values)
-        adjacency = adjacency_from_order(values["order_score"][:, 0, 0], values["edge"][:, 0, 0])
-        features = mechanisms.features(batch.x, adjacency)
-        free = noise(mechanisms.observe(batch.x, adjacency), features).log_prob(batch.x)
-        hit = noise(mechanisms.intervene(features, readout), features).log_prob(batch.x)
-        parts.append(_mixed(logits.unsqueeze(-2), hit=hit, free=free).sum(-1)[:, batch.mask])
+    # Outside, Pyro would take a learned noise's parameters from its global store.
+    with isolated(0, chain.device):
+        for values in graphs.chunks(GRAPHS_AT_ONCE):
+            logits, readout = chain.guide.infer_targets(batch, **values)
+            adjacency = adjacency_from_order(
+                values["order_score"][:, 0, 0], values["edge"][:, 0, 0]
+            )
+            features = mechanisms.features(batch.x, adjacency)
+            free = noise(mechanisms.observe(batch.x, adjacency), features).log_prob(batch.x)
+            hit = noise(mechanisms.intervene(features, readout), features).log_prob(batch.x)
+            parts.append(_mixed(logits.unsqueeze(-2), hit=hit, free=free).sum(-1)[:, batch.mask])
     return torch.cat(parts)
 
 

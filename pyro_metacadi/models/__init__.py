@@ -5,10 +5,14 @@ from pyro_metacadi._lazy import attach
 __all__ = [
     "GaussianNoise",
     "GraphPrior",
+    "HeteroscedasticNoise",
+    "LearnedGaussianNoise",
     "Mechanisms",
     "MetaCaDIModel",
     "Noise",
+    "PostNonlinearNoise",
     "SparseGraphPrior",
+    "StudentTNoise",
     "noise",
 ]
 
@@ -17,10 +21,14 @@ __getattr__, __dir__ = attach(
     {
         "GaussianNoise": ".noise",
         "GraphPrior": ".priors",
+        "HeteroscedasticNoise": ".noise",
+        "LearnedGaussianNoise": ".noise",
         "Mechanisms": ".mechanisms",
         "MetaCaDIModel": ".metacadi",
         "Noise": ".noise",
+        "PostNonlinearNoise": ".noise",
         "SparseGraphPrior": ".priors",
+        "StudentTNoise": ".noise",
         "noise": ".noise",
     },
 )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.models.mechanisms import Mechanisms
-from pyro_metacadi.models.noise import Noise
+from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.models.priors import GraphPrior
 from pyro_metacadi.ops.pieces import in_pieces
 from pyro_metacadi.ops.relax import adjacency_from_order

@@ -6,6 +6,7 @@ from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.predictive import log_derivative, row_log_density
+from pyro_metacadi.models import LearnedGaussianNoise
 from tests.helpers import tiny_estimator, tiny_tasks
 
 ENGINES = pytest.mark.parametrize("engine", ["svi", "evidence"])
@@ -135,3 +136,16 @@ def test_the_derivative_at_zero_is_finite(kind):
     assert np.isfinite(found).all()
     if kind == "sqrt":
         assert found[0] == found[1]
+
+
+def test_the_noise_that_a_model_learned_is_its_own():
+    support, query, found = rows(5), rows(4, seed=6), []
+    for _ in range(2):
+        for seed in (0, 1):
+            model = tiny_estimator(noise=LearnedGaussianNoise)
+            model.fit(tiny_tasks(num_variables=2), seed=seed, progress=False)
+            with torch.no_grad():
+                model._fit.chains[0].model.noise.log_scale.fill_(seed)
+            found.append(density(model, support=support, query=query))
+    np.testing.assert_array_equal(found[:2], found[2:])
+    assert np.abs(found[0] - found[1]).max() > 0.1
