@@ -15,6 +15,7 @@ def feature_blocks(
     *,
     observational: Float[Tensor, "*draw task support variable"],
     interventional: Float[Tensor, "*draw task support variable"],
+    precision: Float[Tensor, "*#draw task support variable"] | None = None,
 ) -> Float[Tensor, "*draw task support nine variable"]:
     r"""Stack the blocks of
 
@@ -26,6 +27,7 @@ def feature_blocks(
         mask: Which support rows exist.
         observational: Predictions of the observational mechanisms.
         interventional: Predictions of the task's adapted interventional mechanisms.
+        precision: Of the noise: residuals are in units of its scale. Default 1, as above.
 
     Returns:
         The blocks on their own axis, so that predictors may flatten or share them. μ and σ are the
@@ -38,6 +40,8 @@ def feature_blocks(
     mean = (support * weight).sum(-2, keepdim=True) / count
     variance = ((support - mean).square() * weight).sum(-2, keepdim=True) / count
     from_obs, from_int = support - observational, support - interventional
+    if precision is not None:
+        from_obs, from_int = from_obs * precision.sqrt(), from_int * precision.sqrt()
     shape = observational.shape
     blocks = [
         support.expand(shape),

@@ -129,13 +129,14 @@ class MetaCaDIGuide(AutoGuide):
         features = mechanisms.features(support, adjacency)
         if readout is None:
             readout = self.adaptation(self.model, features, support, mask)
-        # Predictions are in the units in which noise is additive.
-        response, _ = self.model.noise.linearize(support, features)
+        # Predictions are in the units in which noise is additive, residuals in those of its scale.
+        response, precision = self.model.noise.linearize(support, features)
         blocks = feature_blocks(
             response,
             mask,
             observational=mechanisms.observe(support, adjacency),
             interventional=mechanisms.intervene(features, readout),
+            precision=precision,
         )
         return self.predictor(blocks, mask), readout
 

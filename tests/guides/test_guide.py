@@ -8,9 +8,10 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
 from pyro.nn import PyroModule
 
-from pyro_metacadi.guides import known_graph
+from pyro_metacadi.guides import feature_blocks, known_graph
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.models import PostNonlinearNoise
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import given_draws, random_dag, tiny_batch, tiny_chain, traces
 
@@ -175,3 +176,19 @@ def test_the_guide_composes_with_an_automatic_guide_of_a_users_latent(position):
             assert torch.isfinite(loss)
             assert len(list(guide.parameters())) == 2 + len(list(chain.guide.parameters()))
             assert all(p.grad is not None for p in guide.parameters())
+
+
+def test_the_predictor_sees_residuals_in_the_units_of_the_noise(monkeypatch):
+    batch, chain, seen = tiny_batch(), tiny_chain(noise=PostNonlinearNoise), {}
+
+    def record(support, mask, **options):
+        seen.update(options, support=support)
+        return feature_blocks(support, mask, **options)
+
+    monkeypatch.setattr("pyro_metacadi.guides.metacadi.feature_blocks", record)
+    with isolated(0):
+        chain.guide(batch)
+        response, precision = chain.model.noise.linearize(batch.support, seen["support"])
+    torch.testing.assert_close(seen["support"], response)
+    torch.testing.assert_close(seen["precision"], precision)
+    assert (response - batch.support).abs().max() > 0.01
