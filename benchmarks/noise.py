@@ -5,7 +5,8 @@ N(0, 1) interventions on one variable each. For every law of the simulator's noi
 ``svi`` with the matching noise model, with a Gaussian of learned scales and with the paper's:
 mean log density per unseen row of the new tasks, in nats of the user's units, and average precision
 of edges and of targets. ``true`` is the density of the world itself, which knows the targets. Seeds
-100-109 are reported; settings were chosen on seeds 0-9.
+100-109 are reported; settings were chosen on seeds 0-9. After every fit it says how long the others
+will take.
 """
 
 import argparse
