@@ -153,10 +153,12 @@ def fit(size: Size, *, budget: float) -> Found:
     draws = posterior.sample_graphs(100).values
     edges = metrics.edge_scores(posterior.edge_probs, new.adjacency)["edge_ap"]
     targets = metrics.target_scores(posterior.target_probs, new.intervention_targets)["intv_ap"]
+    tally = model._fitted().scaling.evidence.cache.tally  # type: ignore[attr-defined]
     wrong, true = metrics.expected_shd(draws, new.adjacency), int(new.adjacency.sum())
     return Found(
         own,
-        note=f"edge AP {edges:.3f}, {wrong:.1f} wrong edges of {true}, target AP {targets:.3f}",
+        note=f"edge AP {edges:.3f}, {wrong:.1f} wrong edges of {true}, target AP {targets:.3f}, "
+        f"{tally.asked - tally.there} of {tally.asked} scores computed ({tally.hit_rate:.0%} kept)",
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from pyro_metacadi._ranks import agreed, gathered, own_part
 from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.models.score_cache import ScoreCache, Tally
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
@@ -101,6 +102,7 @@ class MechanismEvidence:
         resolution: Of the functions: multiplies the landmarks used.
         memory: Bytes to score with, beside the data; None for as many as it takes. Scores do not
             depend on it, up to rounding.
+        tally: Counts the scores that are asked for, of all evidence made from this one.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class MechanismEvidence:
         prior_log_odds: Float[Tensor, "task variable"] | None = None,
         resolution: float = 1.0,
         memory: int | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
         self.scale, self.offset, self.resolution = scale, offset, resolution
@@ -121,7 +124,7 @@ class MechanismEvidence:
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
         self.portions = Portions(sys.maxsize if memory is None else memory, rows.sizes)
-        self._scores: dict[Family, float] = {}
+        self.cache: ScoreCache[Family] = ScoreCache(tally or Tally())
 
     def with_hyperparameters(self, hyperparameters: Hyperparameters) -> "MechanismEvidence":
         """The same data under other hyper-parameters, nothing scored yet."""
@@ -149,6 +152,7 @@ class MechanismEvidence:
             "prior_log_odds": self._prior_log_odds,
             "resolution": self.resolution,
             "memory": self.portions.budget,
+            "tally": self.cache.tally,
         }
         return MechanismEvidence(self.rows, **{**own, **changes})
 
@@ -166,12 +170,15 @@ class MechanismEvidence:
 
     def scores(self, families: Sequence[Family]) -> list[float]:
         """Log evidence of each family; those not yet known are computed in batches."""
-        missing = [family for family in dict.fromkeys(families) if family not in self._scores]
+        known = self.cache.known(families)
+        missing = [family for family in dict.fromkeys(families) if family not in known]
         found: dict[Family, float] = {}
         for batch, mechanism in self.mechanisms(own_part(missing)):
             found.update(zip(batch, mechanism.score.tolist(), strict=True))
-        self._scores.update(gathered(found) if missing else found)
-        return [self._scores[family] for family in families]
+        found = gathered(found) if missing else found
+        self.cache.keep(found)
+        known.update(found)
+        return [known[family] for family in families]
 
     def mechanisms(self, families: Iterable[Family]) -> Iterator[tuple[list[Family], Mechanism]]:
         """Fitted mechanisms, in batches of families with equally many inputs."""
