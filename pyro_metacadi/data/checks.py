@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pyro_metacadi.data.names import listed
+from pyro_metacadi.data.ondisk import on_each
 from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, MetaCaDIWarning
@@ -34,7 +35,7 @@ def check_tasks(tasks: Any) -> TaskDataset:
 
 def within_reach(
     standardised: Sequence[Float[np.ndarray, "_ column"]], tasks: TaskDataset
-) -> list[Float[np.ndarray, "_ column"]]:
+) -> Sequence[Float[np.ndarray, "_ column"]]:
     """Cut values to 10^6 standard deviations from the training data, beyond which sums overflow.
 
     Args:
@@ -57,7 +58,7 @@ def within_reach(
             MetaCaDIWarning,
             stacklevel=4,  # the line that called `adapt`
         )
-    return [np.clip(rows, -REACH, REACH) for rows in standardised]
+    return on_each(standardised, lambda rows: np.clip(rows, -REACH, REACH))
 
 
 def warn_about(tasks: TaskDataset) -> None:
@@ -113,9 +114,9 @@ def _about_covariates(tasks: TaskDataset) -> Iterator[str]:
         )
     copied = [
         f"{name!r} (of {variable!r})"
-        for name, column in columns.items()
-        for variable, values in zip(tasks.variables, tasks.values.T.tolist(), strict=True)
-        if column == values
+        for name, column in tasks.covariates.items()
+        for variable, values in zip(tasks.variables, tasks.values.T, strict=True)
+        if column.dtype.kind == "f" and np.array_equal(column, values)
     ]
     if copied:
         yield (

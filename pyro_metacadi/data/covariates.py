@@ -11,7 +11,7 @@ from pyro_metacadi.data.names import check_names, listed
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
 
-__all__ = ["Covariates", "aligned", "as_covariates", "as_text", "joined", "taken"]
+__all__ = ["Covariates", "aligned", "as_column", "as_covariates", "as_text", "joined", "taken"]
 
 Covariates = Mapping[str, Array]
 """Name -> value of each row: read-only, float64 (a quantity) or strings (groups)."""
@@ -53,7 +53,7 @@ def _is_frame(table: Any) -> bool:
     return isinstance(table, pd.DataFrame)
 
 
-def taken(covariates: Covariates, rows: Int[np.ndarray, " kept"]) -> Covariates:
+def taken(covariates: Covariates, rows: Int[np.ndarray, " kept"] | slice) -> Covariates:
     """The covariates of some rows, by position."""
     return _fixed({name: column[rows] for name, column in covariates.items()})
 
@@ -101,7 +101,7 @@ def _fixed(columns: dict[str, Array]) -> Covariates:
 def _column(values: Any, name: str, num_rows: int) -> Array:
     import pandas as pd
 
-    array = _as_array(values, name)
+    array = as_column(values, name)
     if array.shape != (num_rows,):
         raise DataError(
             f"covariates: expected {num_rows} values at {name!r}, one for each row of all tasks, "
@@ -126,7 +126,7 @@ def _column(values: Any, name: str, num_rows: int) -> Array:
     return numbers
 
 
-def _as_array(values: Any, name: str) -> Array:
+def as_column(values: Any, name: str) -> Array:
     """Numbers as such, all else as objects; what is masked is missing, categories are text."""
     try:
         if isinstance(values, np.ma.MaskedArray):

@@ -1,124 +1,29 @@
-"""Tables that hold all tasks, and a column that says which row is from which task."""
+"""Files that hold all tasks, and a column that says which row is from which task."""
 
 import csv
 import gzip
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
-from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from pyro_metacadi._files import checked_path
-from pyro_metacadi.data.covariates import as_text
 from pyro_metacadi.data.names import check_names, listed, position_of
 from pyro_metacadi.errors import DataError
-from pyro_metacadi.typing import Array
 
-__all__ = ["grouped_rows", "joined_frame", "read_table"]
+__all__ = ["read_pieces", "read_table", "told_of"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _NO_VALUE = ["", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>"]
 _NO_LABEL = [""]  # a condition may well be called "None" or "NA"
 # NotImplementedError is how Arrow says that a column type of a Parquet file is not supported.
 _UNREADABLE = (OSError, ValueError, EOFError, csv.Error, zlib.error, NotImplementedError)
-
-
-def grouped_rows(
-    df: Any, *, task: Any, covariates: Any = (), groups: Any = ()
-) -> tuple[list[Array], list[str], list[str], dict[str, Any]]:
-    """Group the rows of a DataFrame by its column `task`.
-
-    Returns:
-        Arrays of shape [rows, variable], one for each task in order of first appearance; names of
-        the variables, which are the columns left; names of the tasks; the covariates by name.
-
-    Raises:
-        DataError: Not a DataFrame; a column twice; no such columns; labels missing or unhashable.
-    """
-    if not isinstance(df, pd.DataFrame):
-        raise DataError(
-            f"df: expected a pandas DataFrame, got {type(df).__name__}. "
-            f"Use TaskDataset.from_arrays for arrays."
-        )
-    if df.empty:
-        raise DataError("rows: expected at least one row, got an empty table. Pass one with rows.")
-    names = check_names(df.columns, what="columns")
-    at = position_of(str(task), among=names, what="task column")
-    codes, labels = _task_codes(df.iloc[:, at])
-    quantities = check_names(covariates, what="covariates")
-    labelled = check_names(groups, what="groups")
-    beside = [
-        position_of(name, among=names, what="covariate")
-        for name in check_names((*quantities, *labelled), what="covariates")
-    ]
-    if at in beside:
-        raise DataError(
-            f"covariates: expected others than the task column, got {names[at]!r}. Leave it out."
-        )
-    order = np.argsort(codes, kind="stable")
-    rows = _cells(df.drop(columns=df.columns[[at, *beside]]))[order]
-    arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
-    variables = [name for place, name in enumerate(names) if place not in (at, *beside)]
-    columns: dict[str, Any] = {names[place]: df.iloc[order, place] for place in beside}
-    columns |= {name: as_text(columns[name]) for name in labelled}
-    return arrays, variables, labels, columns
-
-
-def _task_codes(column: pd.Series) -> tuple[Array, list[str]]:
-    """Number a column's labels by first appearance."""
-    missing = int(column.isna().sum())
-    if missing:
-        raise DataError(
-            f"task column: expected a label in every row, got {missing} of {len(column)} missing "
-            f"at column {str(column.name)!r}. Fill them in or drop these rows."
-        )
-    try:
-        codes, labels = pd.factorize(column)
-    except TypeError as error:
-        raise DataError(
-            f"task column: expected hashable labels, got {column.iloc[0]!r} at column "
-            f"{str(column.name)!r}. Turn them into strings."
-        ) from error
-    return codes, [str(label) for label in labels]
-
-
-def _cells(frame: pd.DataFrame) -> Array:
-    """Return the cells as float64 where all columns are numeric (NA is NaN), else as objects."""
-    if all(is_numeric_dtype(kind) and not is_complex_dtype(kind) for kind in frame.dtypes):
-        with np.errstate(over="ignore"):
-            return frame.to_numpy(dtype=np.float64, na_value=np.nan)
-    return frame.to_numpy(dtype=object)
-
-
-def joined_frame(
-    values: Float[np.ndarray, "rows variable"],
-    num_rows: Int[np.ndarray, " task"],
-    *,
-    variables: Sequence[str],
-    tasks: Sequence[str],
-    column: str,
-    covariates: Mapping[str, Array],
-) -> pd.DataFrame:
-    """Return all rows as one DataFrame, whose first `column` holds each row's task.
-
-    Raises:
-        DataError: A variable or covariate is called `column`.
-    """
-    if column in (*variables, *covariates):
-        raise DataError(
-            f"task column: expected a name that no other column has, got {column!r}. "
-            f"Pass another name, such as task='condition'."
-        )
-    frame = pd.DataFrame(values.copy(), columns=list(variables))
-    for at, (name, known) in enumerate(covariates.items()):
-        frame.insert(at, name, known)
-    frame.insert(0, column, np.repeat(np.array(tasks, dtype=object), num_rows))
-    return frame
+_BUFFER = 2**20
 
 
 def read_table(
@@ -135,15 +40,68 @@ def read_table(
         DataError: Unknown extension; unreadable, empty or wrongly delimited. Names the path.
     """
     path = checked_path(path, what="file", error=DataError)
-    extension = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
-    try:
-        if extension == ".parquet" and path.suffix != ".gz":
+    with told_of(path):
+        delimiter = _delimiter(path)
+        if delimiter is None:
             return _read_parquet(path)
-        if extension in _DELIMITERS:
-            with _open(path) as handle:
-                return _read_delimited(
-                    handle, delimiter=_DELIMITERS[extension], task=task, groups=groups
-                )
+        with _open(path) as handle:
+            return next(_delimited(handle, delimiter=delimiter, task=task, groups=groups))
+
+
+def read_pieces(
+    path: Path,
+    *,
+    size: int,
+    task: str,
+    groups: Sequence[str] = (),
+    only_tasks: bool = False,
+    dtypes: Mapping[str, type] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Read a file as `read_table` does, some rows at a time; at least one piece comes.
+
+    Args:
+        path: The file.
+        size: Values of a piece, at most (but one row).
+        task: As in `read_table`.
+        groups: As in `read_table`.
+        only_tasks: Leave out other columns than `task` where that saves time (Parquet).
+        dtypes: Of columns of text files that one piece alone would not tell.
+
+    Raises:
+        DataError: As `read_table`, but the path is not named. Others as they come; see `told_of`.
+    """
+    delimiter = _delimiter(path)
+    if delimiter is None:
+        yield from _parquet_pieces(path, size=size, only=task if only_tasks else None)
+        return
+    with _open(path) as handle:
+        yield from _delimited(
+            handle, delimiter=delimiter, task=task, groups=groups, size=size, dtypes=dtypes or {}
+        )
+
+
+def _delimiter(path: Path) -> str | None:
+    """Between the fields of a text file; None for a Parquet file."""
+    extension = Path(path.stem if path.suffix == ".gz" else path).suffix.lower()
+    if extension == ".parquet" and path.suffix != ".gz":
+        return None
+    if extension not in _DELIMITERS:
+        raise DataError(
+            f"expected .csv, .tsv, .csv.gz, .tsv.gz or .parquet, got extension {extension!r}. "
+            "Rename the file, or read it with pandas and use from_dataframe."
+        )
+    return _DELIMITERS[extension]
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Name the file in every error that reading it raises.
+
+    Raises:
+        DataError: Reading failed, or what was read is not usable.
+    """
+    try:
+        yield
     except DataError as error:
         raise DataError(f"file {str(path)!r}: {error}") from error
     except UnicodeDecodeError as error:
@@ -158,10 +116,6 @@ def read_table(
             f"({' '.join(why.split())[:200]}). Check the path and that the content is what the "
             "extension says."
         ) from error
-    raise DataError(
-        f"file {str(path)!r}: expected .csv, .tsv, .csv.gz, .tsv.gz or .parquet, got extension "
-        f"{extension!r}. Rename the file, or read it with pandas and use from_dataframe."
-    )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -172,46 +126,74 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
+def _parquet_pieces(path: Path, *, size: int, only: str | None) -> Iterator[pd.DataFrame]:
+    from pyarrow.parquet import ParquetFile
+
+    # Not read ahead, but through a buffer: a row group may be larger than memory.
+    with ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+        names = check_names(file.schema_arrow.names, what="columns")
+        empty = file.schema_arrow.empty_table().to_pandas()  # without what is its index
+        if not file.metadata.num_rows:
+            yield empty
+            return
+        columns = None
+        if only is not None:
+            at = position_of(str(only), among=[str(c) for c in empty.columns], what="task column")
+            columns = [str(empty.columns[at])]
+        for batch in file.iter_batches(max(1, size // len(names)), columns=columns):
+            yield batch.to_pandas()
+
+
 def _open(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _read_delimited(
-    handle: IO[str], *, delimiter: str, task: str, groups: Sequence[str]
-) -> pd.DataFrame:
-    """Read a header, then rows that have as many fields.
+def _delimited(
+    handle: IO[str],
+    *,
+    delimiter: str,
+    task: str,
+    groups: Sequence[str],
+    size: int | None = None,
+    dtypes: Mapping[str, type] = MappingProxyType({}),
+) -> Iterator[pd.DataFrame]:
+    """Read a header, then rows that have as many fields: all at once, or `size` values at a time.
 
     The header is read apart: pandas would rename a column that is there twice, and take the first
     column for an index where rows are longer than the header.
     """
     header = next((row for row in csv.reader(handle, delimiter=delimiter) if row), [])
     _check_header(header, delimiter=delimiter)
-    dtypes: dict[Any, Any] = {
-        at: str for at, name in enumerate(header) if name == task or name in groups
+    as_written = dict.fromkeys((task, *groups), str)
+    known: Any = {
+        at: {**dtypes, **as_written}[name]
+        for at, name in enumerate(header)
+        if name in dtypes or name in as_written
     }
-    missing: dict[Any, Any] = {
-        at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)
-    }
+    missing: Any = {at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)}
     try:
-        frame = pd.read_csv(
+        read: Any = pd.read_csv(
             handle,
             sep=delimiter,
             header=None,
             low_memory=False,
-            dtype=dtypes,
+            dtype=known,
             na_values=missing,
             keep_default_na=False,
+            chunksize=None if size is None else max(1, size // len(header)),
         )
     except pd.errors.EmptyDataError:
-        return pd.DataFrame(columns=header)
-    if frame.shape[1] != len(header):
-        raise DataError(
-            f"header: expected {frame.shape[1]} names, one for each field of a row, got "
-            f"{len(header)} ({listed(map(repr, header))}). Name every column."
-        )
-    return frame.set_axis(header, axis=1)
+        yield pd.DataFrame(columns=header)
+        return
+    for frame in [read] if size is None else read:
+        if frame.shape[1] != len(header):
+            raise DataError(
+                f"header: expected {frame.shape[1]} names, one for each field of a row, got "
+                f"{len(header)} ({listed(map(repr, header))}). Name every column."
+            )
+        yield frame.set_axis(header, axis=1)
 
 
 def _check_header(header: list[str], *, delimiter: str) -> None:

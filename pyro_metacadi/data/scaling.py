@@ -1,10 +1,12 @@
 """Standardisation with one mean and scale for each variable, pooled over all tasks."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from pyro_metacadi.data.ondisk import blocks, on_each
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
@@ -24,14 +26,22 @@ def moments(
     or at extreme scales. A constant column has exactly its value as mean, and a deviation of 0.
 
     Args:
-        rows: Finite values, at least one row.
+        rows: Finite values, at least one row. Those on disk are read a block at a time.
     """
-    low, high = rows.min(axis=0), rows.max(axis=0)
+    low = np.min([block.min(axis=0) for block in blocks(rows)], axis=0)
+    high = np.max([block.max(axis=0) for block in blocks(rows)], axis=0)
     middle, reach = low / 2 + high / 2, high / 2 - low / 2
     constant = reach == 0
-    unit = (rows - middle) / np.where(constant, 1.0, reach)
-    mean = np.where(constant, low, middle + reach * unit.mean(axis=0))
-    return mean, np.where(constant, 0.0, reach * unit.std(axis=0))
+    divisor = np.where(constant, 1.0, reach)
+
+    def average(change: Callable[[Array], Array]) -> Array:
+        sums = [change((block - middle) / divisor).sum(axis=0) for block in blocks(rows)]
+        return np.sum(sums, axis=0) / len(rows)
+
+    unit_mean = average(lambda unit: unit)
+    deviation = np.sqrt(average(lambda unit: np.square(unit - unit_mean)))
+    mean = np.where(constant, low, middle + reach * unit_mean)
+    return mean, np.where(constant, 0.0, reach * deviation)
 
 
 def rounding(mean: Float[np.ndarray, " variable"]) -> Float[np.ndarray, " variable"]:
@@ -67,10 +77,11 @@ class Standardizer:
         scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
         return cls(mean, scale, tasks.variables)
 
-    def transform(self, tasks: TaskDataset) -> list[Array]:
+    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
         """Return each task's rows standardised: float64 arrays of shape [rows, variable].
 
-        A row too far from the training data for a float64 becomes infinite.
+        Rows on disk are read, and standardised, when they are asked for. A row too far from the
+        training data for a float64 becomes infinite.
 
         Args:
             tasks: Over the same variables; columns in another order are reordered by name.
@@ -78,10 +89,12 @@ class Standardizer:
         Raises:
             DataError: A variable is missing or unknown.
         """
-        arrays = tasks.align(self.variables).arrays
+        return on_each(tasks.align(self.variables).arrays, self._standardised)
+
+    def _standardised(self, rows: Array) -> Array:
         with np.errstate(over="ignore"):
             # Halved, because the difference of two floats may be larger than the largest float.
-            return [(rows / 2 - self.mean / 2) / self.scale * 2 for rows in arrays]
+            return (rows / 2 - self.mean / 2) / self.scale * 2
 
     def inverse(
         self, array: Float[np.ndarray, "*batch columns"]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from pyro_metacadi.data.covariates import as_covariates, joined, taken
 from pyro_metacadi.data.names import check_names, listed, position_of, positions
+from pyro_metacadi.data.ondisk import RowsOnDisk
 from pyro_metacadi.data.rows import pieces, random_rows
 from pyro_metacadi.data.validation import as_numbers, as_table, as_tasks, check_columns
 from pyro_metacadi.errors import DataError
@@ -26,10 +27,12 @@ __all__ = ["TaskDataset"]
 class TaskDataset:
     """Tasks (experiments) over the same variables, in the user's units. Never changes.
 
-    Build one with `from_arrays`, `from_dataframe` or `from_csv`, which check every value.
+    Build one with `from_arrays`, `from_dataframe` or `from_csv`, which check every value, or, of
+    more rows than memory holds, with `open` or `from_memmap`.
 
     Attributes:
-        values: All rows, task after task; read-only float64 of shape [rows, variable].
+        values: All rows, task after task; read-only float64 of shape [rows, variable]. A
+            `numpy.memmap` where they stay on disk.
         num_rows: Rows of each task, shape [task].
         variables: Names of the columns.
         tasks: Names of the tasks.
@@ -94,7 +97,7 @@ class TaskDataset:
         Raises:
             DataError: As `from_arrays`; also a missing column or label.
         """
-        from pyro_metacadi.data.readers import grouped_rows
+        from pyro_metacadi.data.frames import grouped_rows
 
         arrays, variables, labels, beside = grouped_rows(
             df, task=task, covariates=covariates, groups=groups
@@ -129,9 +132,80 @@ class TaskDataset:
         except DataError as error:
             raise DataError(f"file {os.fspath(path)!r}: {error}") from error
 
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        task: str,
+        covariates: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        cache: str | os.PathLike[str] | None = None,
+    ) -> "TaskDataset":
+        """Build the dataset that `from_csv` would, without ever holding all rows in memory.
+
+        The file is read twice, in pieces, and copied to a file without a name, which takes 8 bytes
+        a value and is gone once the dataset is. `values` is a map of it, from which fits with
+        ``engine="svi"`` read what they need. Covariates are in memory; so is everything that
+        methods of this class return.
+
+        Args:
+            path: As in `from_csv`, like the next three.
+            task: Name of the column that says which task a row is from.
+            covariates: As in `from_dataframe`.
+            groups: As in `from_dataframe`.
+            cache: An existing folder for the copy, on a disk (``/tmp`` may be in memory); by
+                default that of `path`.
+
+        Raises:
+            DataError: As `from_csv`; also a `cache` that cannot be written or lacks room.
+        """
+        from pyro_metacadi.data.streaming import map_table
+
+        parts = map_table(path, task=task, covariates=covariates, groups=groups, cache=cache)
+        return cls(*parts)
+
+    @classmethod
+    def from_memmap(
+        cls,
+        values: Any,
+        *,
+        num_rows: Any,
+        variables: Any = None,
+        tasks: Any = None,
+        covariates: Any = None,
+    ) -> "TaskDataset":
+        """Build a dataset of rows that are on disk already, and stay there.
+
+        Args:
+            values: A `numpy.memmap` of float64 of shape [rows, variable], rows task after task; or
+                the path of such a .npy file. It must not change while the dataset is used.
+            num_rows: Rows of each task.
+            variables: As in `from_arrays`, like the next two.
+            tasks: Names of the tasks.
+            covariates: Name -> values of all rows.
+
+        Raises:
+            DataError: As `from_arrays`; also another kind of array, or other numbers of rows.
+        """
+        from pyro_metacadi.data.streaming import map_array
+
+        return cls(
+            *map_array(
+                values, num_rows=num_rows, variables=variables, tasks=tasks, covariates=covariates
+            )
+        )
+
     @property
-    def arrays(self) -> list[Array]:
+    def on_disk(self) -> bool:
+        """Whether the rows are mapped to memory, and read when they are needed."""
+        return isinstance(self.values, np.memmap)
+
+    @property
+    def arrays(self) -> Sequence[Array]:
         """The rows of each task: read-only float64 arrays of shape [rows, variable]."""
+        if self.on_disk:
+            return RowsOnDisk.of(self.values, self.num_rows)
         return np.split(self.values, np.cumsum(self.num_rows)[:-1])
 
     def __len__(self) -> int:
@@ -146,11 +220,20 @@ class TaskDataset:
     def __getitem__(self, key: Any) -> "TaskDataset":
         """Return the tasks that `key` names: a name, an int, a slice, a list of these or a mask.
 
+        Consecutive tasks of a dataset on disk stay there; others are copied to memory.
+
         Raises:
             DataError: An unknown task, a mask of the wrong length, or nothing selected.
         """
-        chosen, rows = positions(key, tasks=self.tasks), self._row_numbers
-        return self._at([rows[task] for task in chosen], tasks=[self.tasks[at] for at in chosen])
+        chosen = positions(key, tasks=self.tasks)
+        ends, tasks = np.cumsum(self.num_rows), [self.tasks[at] for at in chosen]
+        starts = ends - self.num_rows
+        if self.on_disk and chosen == [*range(chosen[0], chosen[-1] + 1)]:
+            rows = slice(starts[chosen[0]], ends[chosen[-1]])
+            counts, beside = self.num_rows[chosen], taken(self.covariates, rows)
+            counts.flags.writeable = False
+            return TaskDataset(self.values[rows], counts, self.variables, tuple(tasks), beside)
+        return self._at([np.arange(starts[at], ends[at]) for at in chosen], tasks=tasks)
 
     def _at(self, rows: Sequence[Int[np.ndarray, " kept"]], *, tasks: Any) -> "TaskDataset":
         """Return tasks made of these rows.
@@ -261,7 +344,7 @@ class TaskDataset:
         Raises:
             DataError: A variable or covariate has the name `task`.
         """
-        from pyro_metacadi.data.readers import joined_frame
+        from pyro_metacadi.data.frames import joined_frame
 
         return joined_frame(
             self.values,

@@ -3,16 +3,18 @@
 Nothing here knows `TaskDataset`: these functions take the raw arrays and names it is built from.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
 
-__all__ = ["as_numbers", "as_table", "as_tasks", "check_columns"]
+__all__ = ["Cells", "as_numbers", "as_table", "as_tasks", "check_columns"]
 
 
 def as_tasks(arrays: Any) -> list[Any]:
@@ -132,46 +134,61 @@ def as_numbers(
     Raises:
         DataError: A value is not a number, missing or infinite; names the tasks and columns.
     """
-
-    def refuse(
-        is_wrong: Callable[[Array], Array], within: Sequence[Array], got: str, fix: str
-    ) -> None:
-        places = list(_places(is_wrong, within, tasks, variables))
-        if places:
-            where = listed(places, separator="; ")
-            raise DataError(f"rows: expected finite numbers, got {got} at {where}. {fix}")
-
-    drop = "Drop or impute these rows."
-    refuse(
-        _not_numbers,
-        tables,
-        "values that are no numbers",
-        "Leave the column out, write it in numbers, or name it in groups=.",
-    )
-    refuse(_strings, tables, "numbers written as strings", "Convert them, with pandas.to_numeric.")
-    numbers = [
-        np.array([_as_float(cell) for cell in table.flat]).reshape(table.shape)
-        if table.dtype.kind == "O"
-        else table
-        for table in tables
-    ]
-    refuse(np.isnan, numbers, "NaN", drop)
-    refuse(np.isinf, numbers, "infinite values", drop)
+    cells = Cells(variables)
+    numbers = [cells.numbers(rows, task=name) for rows, name in zip(tables, tasks, strict=True)]
+    cells.check(dict(zip(tasks, map(len, tables), strict=True)))
     return numbers
 
 
-def _places(
-    is_wrong: Callable[[Array], Array],
-    tables: Sequence[Array],
-    tasks: Sequence[str],
-    variables: Sequence[str],
-) -> Iterable[str]:
-    """Say in which task and column `is_wrong` holds, and in how many rows."""
-    for task, table in zip(tasks, tables, strict=True):
-        counts = is_wrong(table).sum(axis=0)
-        for column in np.flatnonzero(counts):
-            name = variables[int(column)]
-            yield f"task {task!r}, column {name!r} ({counts[column]} of {len(table)} rows)"
+class Cells:
+    """Makes tables numeric one by one, and says in the end where they were not, of all of them.
+
+    Args:
+        variables: Names of the columns, for the message.
+    """
+
+    def __init__(self, variables: Sequence[str]) -> None:
+        self.variables = variables
+        self._found: list[Counter[tuple[str, int]]] = [Counter() for _ in _WRONG]
+
+    def numbers(self, table: Array, *, task: str) -> Float[np.ndarray, "rows variable"]:
+        """Return rows of a task as float64; `check` refuses those that are not finite numbers.
+
+        Args:
+            table: Shape [rows, variable], numeric or of dtype object.
+            task: Whose rows these are, or some of them.
+        """
+        numbers = table
+        if table.dtype.kind == "O":
+            cells = [_as_float(cell) if _is_number(cell) else np.nan for cell in table.flat]
+            numbers = np.array(cells).reshape(table.shape)
+        if table is numbers and np.isfinite(numbers).all():
+            return numbers
+        for found, (is_wrong, of_cells, _, _) in zip(self._found, _WRONG, strict=True):
+            counts = is_wrong(table if of_cells else numbers).sum(axis=0)
+            for column in np.flatnonzero(counts).tolist():
+                found[task, column] += int(counts[column])
+        return numbers
+
+    def check(self, num_rows: Mapping[str, int]) -> None:
+        """Refuse what was not a finite number.
+
+        Args:
+            num_rows: Of every task by its name, in order.
+
+        Raises:
+            DataError: Names the tasks and columns of the first kind of wrong cells.
+        """
+        order = {task: at for at, task in enumerate(num_rows)}
+        for found, (_, _, got, fix) in zip(self._found, _WRONG, strict=True):
+            if found:
+                places = [
+                    f"task {task!r}, column {self.variables[column]!r} "
+                    f"({found[task, column]} of {num_rows[task]} rows)"
+                    for task, column in sorted(found, key=lambda at: (order[at[0]], at[1]))
+                ]
+                where = listed(places, separator="; ")
+                raise DataError(f"rows: expected finite numbers, got {got} at {where}. {fix}")
 
 
 def _as_float(cell: Any) -> float:
@@ -184,17 +201,18 @@ def _as_float(cell: Any) -> float:
         return float("inf")
 
 
+def _is_number(cell: Any) -> bool:
+    """Whether a float can hold the cell."""
+    try:
+        _as_float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _not_numbers(table: Array) -> Array:
     """Mark the cells of an object array that no float can hold."""
-
-    def is_wrong(cell: Any) -> bool:
-        try:
-            _as_float(cell)
-        except (TypeError, ValueError):
-            return True
-        return False
-
-    return _marked(table, is_wrong)
+    return _marked(table, lambda cell: not _is_number(cell))
 
 
 def _strings(table: Array) -> Array:
@@ -206,3 +224,24 @@ def _marked(table: Array, is_wrong: Callable[[Any], bool]) -> Array:
     if table.dtype.kind != "O":
         return np.zeros(table.shape, dtype=bool)
     return np.array([is_wrong(cell) for cell in table.flat], dtype=bool).reshape(table.shape)
+
+
+_DROP = "Drop or impute these rows."
+# What marks wrong cells, whether of those that were passed or of the floats they became, what to
+# call them, and the fix. The first kind that there is is the one that is told.
+_WRONG: tuple[tuple[Callable[[Array], Array], bool, str, str], ...] = (
+    (
+        _not_numbers,
+        True,
+        "values that are no numbers",
+        "Leave the column out, write it in numbers, or name it in groups=.",
+    ),
+    (
+        _strings,
+        True,
+        "numbers written as strings",
+        "Convert them, with pandas.to_numeric.",
+    ),
+    (np.isnan, False, "NaN", _DROP),
+    (np.isinf, False, "infinite values", _DROP),
+)
