@@ -26,6 +26,7 @@ from pyro_metacadi.inference.storage import read_model, refuse_unless, write_mod
 __all__ = ["Fitted"]
 
 COLLAPSED = 0.5
+FEW_TASKS = 20
 
 DTYPES = {"data.values": torch.float64, "data.num_rows": torch.int64}
 
@@ -87,7 +88,10 @@ class Fitted:
 
     def warn_if_targets_collapsed(self) -> None:
         """Warn where variables are more often targets than not (one call below the user's)."""
-        mean = float(self.training_posterior.target_probs.mean())
+        posterior = self.training_posterior
+        if self.tasks.on_disk:  # judging all would take as long as reading, and fitting to, all
+            posterior = self.posterior(self.tasks[:FEW_TASKS], seed=self.seed)
+        mean = float(posterior.target_probs.mean())
         if mean > COLLAPSED:
             warnings.warn(
                 f"targets: expected few per task, got a mean probability of {mean:.2f}, so that "
@@ -126,14 +130,16 @@ class Fitted:
             "engine": self.engine.name,
             "components": self.engine.to_json(),
         }
-        write_model(folder, header, self._tensors())
+        rows = self.tasks.values if self.tasks.on_disk else None
+        write_model(folder, header, self._tensors(), rows=rows)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {
-            "data.values": torch.tensor(self.tasks.values),
             "data.num_rows": torch.tensor(self.tasks.num_rows),
             **{f"scaling.{name}": value for name, value in self.scaling.tensors().items()},
         }
+        if not self.tasks.on_disk:
+            tensors["data.values"] = torch.tensor(self.tasks.values)
         if self.tasks.covariates:
             coding = CovariateCoding.of(self.tasks.covariates)
             tensors["data.covariates"] = torch.tensor(coding.codes(self.tasks.covariates))
@@ -159,10 +165,10 @@ class Fitted:
             ModelFileError: The folder is missing, truncated, inconsistent or of another schema.
         """
         factories = chosen_factories(**replacements)
-        header, tensors = read_model(folder)
+        header, tensors, rows = read_model(folder)
         try:
             engine = _engine_named(header["engine"]).from_json(header["components"], **factories)
-            return cls._restore(header, tensors, engine=engine, device=device)
+            return cls._restore(header, tensors, rows, engine=engine, device=device)
         except ModelFileError as error:
             raise ModelFileError(f"model '{os.fspath(folder)}': {error}") from error
         except DAMAGE as error:
@@ -176,12 +182,13 @@ class Fitted:
         cls,
         header: dict[str, Any],
         tensors: dict[str, Tensor],
+        rows: np.ndarray | None,
         *,
         engine: Engine,
         device: torch.device,
     ) -> "Fitted":
-        _check_consistent(header, tensors)
-        num_chains, tasks = header["num_chains"], _read_tasks(header, tensors)
+        _check_consistent(header, tensors, rows)
+        num_chains, tasks = header["num_chains"], _read_tasks(header, tensors, rows)
         chains, scaling = engine.restore(tensors, tasks=tasks, num_chains=num_chains, device=device)
         history = tuple(_read_history(tensors, index=index) for index in range(num_chains))
         _check_history(history)
@@ -200,31 +207,40 @@ def _engine_named(name: Any) -> type[Engine]:
     return ENGINES[name]
 
 
-def _read_tasks(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TaskDataset:
-    ends = tensors["data.num_rows"].cumsum(0)[:-1]
-    arrays = [rows.numpy() for rows in tensors["data.values"].tensor_split(ends)]
+def _read_tasks(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], rows: np.ndarray | None
+) -> TaskDataset:
+    num_rows = tensors["data.num_rows"]
     covariates, groups = None, header.get("covariates")  # older models do not know any
     if groups:
         kind = tensors["data.covariates"].dtype
         refuse_unless(kind == torch.float64, "data.covariates", kind)
         covariates = from_codes(tensors["data.covariates"].numpy(), groups)
-    return TaskDataset.from_arrays(
-        arrays, variables=header["variables"], tasks=header["tasks"], covariates=covariates
-    )
+    names = {"variables": header["variables"], "tasks": header["tasks"]}
+    if rows is not None:
+        counts = num_rows.numpy()
+        return TaskDataset.from_memmap(rows, num_rows=counts, covariates=covariates, **names)
+    parts = tensors["data.values"].tensor_split(num_rows.cumsum(0)[:-1])
+    arrays = [part.numpy() for part in parts]
+    return TaskDataset.from_arrays(arrays, covariates=covariates, **names)
 
 
-def _check_consistent(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def _check_consistent(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], rows: np.ndarray | None
+) -> None:
     """Refuse entries that are well-formed one by one but do not belong together."""
     check_seed(header["seed"])
     check_count("num_chains", header["num_chains"])
     converged = header.get("converged")  # older models do not know
     refuse_unless(converged is None or isinstance(converged, bool), "converged", converged)
     for name, dtype in DTYPES.items():
-        refuse_unless(tensors[name].dtype == dtype, name, tensors[name].dtype)
+        if rows is None or name != "data.values":
+            refuse_unless(tensors[name].dtype == dtype, name, tensors[name].dtype)
     for name in ("variables", "tasks"):
         refuse_unless(isinstance(header[name], list), name, header[name])
-    num_rows, values = tensors["data.num_rows"], tensors["data.values"]
-    consistent = (num_rows > 0).all() and num_rows.sum() == len(values)
+    num_rows = tensors["data.num_rows"]
+    total = len(tensors["data.values"] if rows is None else rows)
+    consistent = (num_rows > 0).all() and num_rows.sum() == total
     refuse_unless(bool(consistent), "data.num_rows", num_rows.tolist())
 
 

@@ -1,7 +1,8 @@
 """Tasks of unequal size as padded tensors, split into support and query rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
 
-__all__ = ["TaskBatch"]
+__all__ = ["RowSplit", "TaskBatch", "split_rows"]
 
 TENSORS = ("x", "mask", "support", "support_mask")
 
@@ -71,6 +72,11 @@ class TaskBatch:
         """Number of variables."""
         return self.x.shape[2]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.x.device
+
     def to(self, device: torch.device | str) -> "TaskBatch":
         """The same batch on another device."""
         tensors = {name: getattr(self, name).to(device) for name in TENSORS}
@@ -102,28 +108,76 @@ class TaskBatch:
         Raises:
             ConfigError: If a size is less than 1.
         """
-        for name, size in {"support_size": support_size, "query_size": query_size}.items():
-            if size is not None and size < 1:
-                raise ConfigError(f"{name}: expected at least 1, got {size}. Try 10.")
-        rows = self.mask.sum(-1)
-        num_support = torch.minimum((rows // 2).clamp(min=1), torch.full_like(rows, support_size))
-        key = torch.rand(self.mask.shape, generator=generator, device=self.x.device)
-        shuffled = key.masked_fill(~self.mask, torch.inf).argsort(-1)
-        width = min(support_size, max(1, self.num_samples // 2))
-        position = torch.arange(self.num_samples, device=self.x.device).expand_as(shuffled)
-        support, support_mask = self._gather(
-            shuffled, position[:, :width], num_support.unsqueeze(-1)
+        drawn = split_rows(self.mask, support_size, query_size=query_size, generator=generator)
+        return replace(
+            self,
+            x=self.gather(drawn.query, drawn.query_mask),
+            mask=drawn.query_mask,
+            support=self.gather(drawn.support, drawn.support_mask),
+            support_mask=drawn.support_mask,
         )
-        first = num_support.unsqueeze(-1)
-        queries = min(query_size or self.num_samples, max(1, self.num_samples - width))
-        x, mask = self._gather(shuffled, position[:, :queries] + first, rows.unsqueeze(-1))
-        return replace(self, x=x, mask=mask, support=support, support_mask=support_mask)
 
-    def _gather(
-        self, shuffled: Int[Tensor, "task all"], position: Tensor, end: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Rows at `position` of the shuffled order, zero and masked from `end` on."""
-        mask = position < end
-        index = shuffled.gather(-1, position.clamp(max=shuffled.shape[-1] - 1))
-        rows = self.x.gather(1, index.unsqueeze(-1).expand(-1, -1, self.num_variables))
-        return rows * mask.unsqueeze(-1), mask
+    def gather(
+        self, position: Int[Tensor, "task some"], mask: Bool[Tensor, "task some"]
+    ) -> Float[Tensor, "task some variable"]:
+        """The query rows of each task at these positions; zeros where the mask is not set."""
+        index = position.unsqueeze(-1).expand(-1, -1, self.num_variables)
+        return self.x.gather(1, index) * mask.unsqueeze(-1)
+
+    def without(self, hidden: Bool[Tensor, "task sample"]) -> "TaskBatch":
+        """The batch with query rows left out."""
+        return replace(self, mask=self.mask & ~hidden)
+
+    def parts(self) -> Iterator["TaskBatch"]:
+        """All tasks, at once: they are in memory anyway (compare `LazyBatch`)."""
+        yield self
+
+    def read(self) -> "TaskBatch":
+        """The batch itself (compare `LazyBatch`)."""
+        return self
+
+
+class RowSplit(NamedTuple):
+    """Positions of support and query rows within their tasks; a mask says which of them exist."""
+
+    support: Int[Tensor, "task support"]
+    support_mask: Bool[Tensor, "task support"]
+    query: Int[Tensor, "task query"]
+    query_mask: Bool[Tensor, "task query"]
+
+
+def split_rows(
+    mask: Bool[Tensor, "task sample"],
+    support_size: int,
+    *,
+    query_size: int | None = None,
+    generator: torch.Generator | None = None,
+) -> RowSplit:
+    """Draw disjoint support and query rows among those that a mask allows.
+
+    See `TaskBatch.split`, of which these are the arguments and errors.
+    """
+    for name, size in {"support_size": support_size, "query_size": query_size}.items():
+        if size is not None and size < 1:
+            raise ConfigError(f"{name}: expected at least 1, got {size}. Try 10.")
+    num_samples = mask.shape[1]
+    rows = mask.sum(-1)
+    num_support = torch.minimum((rows // 2).clamp(min=1), torch.full_like(rows, support_size))
+    key = torch.rand(mask.shape, generator=generator, device=mask.device)
+    shuffled = key.masked_fill(~mask, torch.inf).argsort(-1)
+    width = min(support_size, max(1, num_samples // 2))
+    queries = min(query_size or num_samples, max(1, num_samples - width))
+    position = torch.arange(num_samples, device=mask.device).expand_as(shuffled)
+    first = num_support.unsqueeze(-1)
+    return RowSplit(
+        *_at(shuffled, position[:, :width], end=first),
+        *_at(shuffled, position[:, :queries] + first, end=rows.unsqueeze(-1)),
+    )
+
+
+def _at(
+    shuffled: Int[Tensor, "task all"], place: Int[Tensor, "task some"], *, end: Tensor
+) -> tuple[Int[Tensor, "task some"], Bool[Tensor, "task some"]]:
+    """What is in these places of the shuffled order; masked from `end` on."""
+    index = shuffled.gather(-1, place.clamp(max=shuffled.shape[-1] - 1))
+    return index, place < end

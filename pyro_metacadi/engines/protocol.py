@@ -19,7 +19,7 @@ __all__ = ["Engine", "MemoryNeeded", "Outcome", "Scaling"]
 class Scaling(Protocol):
     """The map from the user's units to those of the chains, fitted on the training tasks."""
 
-    def transform(self, tasks: TaskDataset) -> list[Array]:
+    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
         """Each task's rows in the units of the chains: float64 arrays ``[rows, variable]``."""
         ...
 

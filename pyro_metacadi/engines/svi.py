@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_metacadi.checks import NUM_SEEDS
 from pyro_metacadi.components import Components
-from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.lazy_batch import batch_of
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
@@ -31,8 +31,8 @@ class StandardScaling:
 
     standardizer: Standardizer
 
-    def transform(self, tasks: TaskDataset) -> list[Array]:
-        """Each task's rows, standardised.
+    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
+        """Each task's rows, standardised; those on disk when they are asked for.
 
         Raises:
             DataError: The tasks have covariates.
@@ -111,7 +111,7 @@ class SVIEngine:
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
         scaling = StandardScaling(Standardizer.fit(tasks))
-        batch = TaskBatch.from_arrays(scaling.transform(tasks), device=device)
+        batch = batch_of(scaling.transform(tasks), device=device)
         chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):

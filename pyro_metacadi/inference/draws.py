@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.lazy_batch import AnyBatch, batch_of
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.objective import node
@@ -71,11 +72,13 @@ class SVIChain(NamedTuple):
             for name, value in module.state_dict().items()
         }
 
-    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> TaskBatch:
-        """Rows of tasks as one batch on the chain's device."""
-        batch = TaskBatch.from_arrays(standardised, device=self.device)
-        floats = batch.num_samples * batch.num_variables * self.model.mechanisms.num_features
-        return replace(batch, at_once=max(1, CHUNK_FLOATS // floats))
+    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> AnyBatch:
+        """Rows of tasks as one batch on the chain's device; those on disk stay there."""
+        batch = batch_of(standardised, device=self.device)
+        if isinstance(batch, TaskBatch):
+            floats = batch.x[0].numel() * self.model.mechanisms.num_features
+            batch = replace(batch, at_once=max(1, CHUNK_FLOATS // floats))
+        return batch
 
     @torch.no_grad()
     def edge_probability(self) -> Float[np.ndarray, "parent child"]:
@@ -94,19 +97,22 @@ class SVIChain(NamedTuple):
 
     @torch.no_grad()
     def target_probability(
-        self, tasks: TaskBatch, graphs: GraphDraws
+        self, tasks: AnyBatch, graphs: GraphDraws
     ) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-        total = torch.zeros(tasks.num_tasks, tasks.num_variables, dtype=torch.float64)
+        parts = []
         with isolated(0, self.device):
-            for values in graphs.chunks(_chunk_size(self, tasks)):
-                logits, _ = self.guide.infer_targets(tasks, **values)
-                total += torch.sigmoid(logits.double()).sum(0).cpu()
-        return (total / len(graphs.order_score)).numpy()
+            for batch in (part.read() for part in tasks.parts()):
+                total = torch.zeros(batch.num_tasks, batch.num_variables, dtype=torch.float64)
+                for values in graphs.chunks(_chunk_size(self, batch)):
+                    logits, _ = self.guide.infer_targets(batch, **values)
+                    total += torch.sigmoid(logits.double()).sum(0).cpu()
+                parts.append(total / len(graphs.order_score))
+        return torch.cat(parts).numpy()
 
     @torch.no_grad()
     def draw_jointly(
-        self, tasks: TaskBatch, graphs: GraphDraws, *, seed: int
+        self, tasks: AnyBatch, graphs: GraphDraws, *, seed: int
     ) -> dict[str, np.ndarray]:
         """Targets of every task for every graph: joint draws from the guide.
 
@@ -114,20 +120,25 @@ class SVIChain(NamedTuple):
             ``adjacency`` ``[draw, parent, child]`` and ``intervention_target``
             ``[draw, task, variable]``, both int8.
         """
-        targets = []
+        parts = []
         with isolated(stream_seed(seed, "targets"), self.device):
-            for values in graphs.chunks(_chunk_size(self, tasks)):
-                drawn = _guide_trace(self, tasks, values)
-                target = node(drawn, "intervention_target")["value"]
-                targets.append(target.squeeze(-2).to(torch.int8).cpu())
+            for batch in (part.read() for part in tasks.parts()):
+                targets = []
+                for values in graphs.chunks(_chunk_size(self, batch)):
+                    drawn = _guide_trace(self, batch, values)
+                    target = node(drawn, "intervention_target")["value"]
+                    targets.append(target.squeeze(-2).to(torch.int8).cpu())
+                parts.append(torch.cat(targets))
         return {
             "adjacency": graphs.adjacency.to(torch.int8).cpu().numpy(),
-            "intervention_target": torch.cat(targets).numpy(),
+            "intervention_target": torch.cat(parts, dim=1).numpy(),
         }
 
     @torch.no_grad()
-    def score(self, tasks: TaskBatch, graphs: GraphDraws, *, seed: int) -> dict[str, np.ndarray]:
+    def score(self, tasks: AnyBatch, graphs: GraphDraws, *, seed: int) -> dict[str, np.ndarray]:
         """Joint draws as in `draw_jointly`, with their densities.
+
+        Rows on disk are all read at once.
 
         Returns:
             The draws, and ``log_likelihood`` ``[draw, row]`` (rows of the tasks one after the
@@ -138,13 +149,14 @@ class SVIChain(NamedTuple):
         """
         names = ("target", "log_likelihood", "log_p", "log_q")
         parts: dict[str, list[Tensor]] = {name: [] for name in names}
+        batch = tasks.read()
         with isolated(stream_seed(seed, "targets"), self.device):
-            for values in graphs.chunks(_chunk_size(self, tasks)):
-                guide_trace = _guide_trace(self, tasks, values)
-                model_trace = _model_trace(self, tasks, values, guide_trace)
+            for values in graphs.chunks(_chunk_size(self, batch)):
+                guide_trace = _guide_trace(self, batch, values)
+                model_trace = _model_trace(self, batch, values, guide_trace)
                 target = node(guide_trace, "intervention_target")
                 parts["target"].append(target["value"].squeeze(-2).to(torch.int8))
-                parts["log_likelihood"].append(node(model_trace, "x")["log_prob"][:, tasks.mask])
+                parts["log_likelihood"].append(node(model_trace, "x")["log_prob"][:, batch.mask])
                 parts["log_p"].append(_per_draw(model_trace))
                 graph_log_q = _graph_log_q(self, values)
                 parts["log_q"].append(graph_log_q + target["log_prob"].flatten(1).sum(-1))

@@ -13,6 +13,7 @@ from pyro.infer.elbo import ELBOModule
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.lazy_batch import AnyBatch
 from pyro_metacadi.errors import ConfigError
 
 __all__ = ["StepMemory", "step_memory"]
@@ -66,7 +67,7 @@ class StepMemory:
 
 def step_memory(
     loss: ELBOModule,
-    batch: TaskBatch,
+    batch: AnyBatch,
     *,
     num_features: int,
     support_size: int,
@@ -82,20 +83,21 @@ def step_memory(
         query_size: See `TaskBatch.split`.
     """
 
-    def kept(num_tasks: int, at_once: int | None) -> int:
-        chosen = torch.zeros(num_tasks, dtype=torch.long, device=batch.x.device)
-        with torch.random.fork_rng(devices=[batch.x.device] if batch.x.is_cuda else []):
-            rows = batch.choose(chosen).split(support_size, query_size=query_size)
-            return _kept_bytes(loss, replace(rows, at_once=at_once))
+    with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []):
+        task = batch.choose(torch.zeros(1, dtype=torch.long, device=batch.device))
+        rows = task.split(support_size, query_size=query_size)
 
-    one, two = kept(1, None), kept(2, None)
-    held = max(0, kept(3, 1) - kept(2, 1))
+        def kept(num_tasks: int, at_once: int | None) -> int:
+            same = rows.choose(torch.zeros(num_tasks, dtype=torch.long, device=batch.device))
+            return _kept_bytes(loss, replace(same, at_once=at_once))
+
+        one, two = kept(1, None), kept(2, None)
+        held = max(0, kept(3, 1) - kept(2, 1))
     computed = max(1, two - one - held)
     parameters = sum(p.numel() * p.element_size() for p in loss.parameters())
     fixed = max(0, one - held - computed) * OVERHEAD + PARAMETER_COPIES * parameters
     # Features of the query rows are handed to the noise, which may not keep them.
-    queries = min(query_size or batch.num_samples, batch.num_samples) * batch.num_variables
-    features = queries * num_features * batch.x.element_size()
+    features = rows.x.nbytes * num_features
     return StepMemory(fixed, held * OVERHEAD + features, computed * OVERHEAD)
 
 

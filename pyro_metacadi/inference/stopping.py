@@ -1,16 +1,21 @@
 """When training stops: rows are held out until their loss no longer falls."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
-from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.batch import TaskBatch, split_rows
+from pyro_metacadi.data.lazy_batch import AnyBatch
 
 __all__ = ["Course", "Plateau", "hold_out"]
 
 COOLDOWN = 1 / 3
 """Steps over which learning rates fall, relative to those before."""
+
+HELD_OUT_TASKS = 500
 
 
 @dataclass
@@ -76,8 +81,8 @@ class Course:
 
 
 def hold_out(
-    batch: TaskBatch, share: float, *, support_size: int
-) -> tuple[TaskBatch, TaskBatch | None]:
+    batch: AnyBatch, share: float, *, support_size: int
+) -> tuple[AnyBatch, TaskBatch | None]:
     """Set rows of every task aside at random.
 
     Args:
@@ -87,23 +92,37 @@ def hold_out(
 
     Returns:
         What is left, and a batch whose query rows are those set aside and whose support rows are
-        some of what is left. It has the tasks of more than two rows; None if there are none.
+        some of what is left. It has the tasks of more than two rows, 500 of them at most, drawn at
+        random; None if there are none.
     """
-    rows = batch.mask.sum(-1)
+    chosen = torch.cat([_set_aside(part.mask, share) for part in batch.parts()])
+    eligible = chosen.any(-1).nonzero().squeeze(-1)
+    if not len(eligible):
+        return batch, None
+    left = batch.without(chosen)
+    drawn = [split_rows(part.mask, support_size) for part in left.parts()]
+    support = torch.cat([one.support for one in drawn])
+    support_mask = torch.cat([one.support_mask for one in drawn])
+    tasks = eligible
+    if len(tasks) > HELD_OUT_TASKS:
+        tasks = eligible[torch.randperm(len(eligible))[:HELD_OUT_TASKS].to(eligible.device)]
+    # Chosen rows first, so that padding is as narrow as it can be.
+    widest = int(chosen.sum(-1).max())
+    first = (~chosen[tasks]).byte().argsort(dim=-1, stable=True)[:, :widest]
+    mask = chosen[tasks].gather(1, first)
+    some = batch.choose(tasks)
+    return left, TaskBatch(
+        some.gather(first, mask),
+        mask,
+        some.gather(support[tasks], support_mask[tasks]),
+        support_mask[tasks],
+    )
+
+
+def _set_aside(mask: Bool[Tensor, "task sample"], share: float) -> Bool[Tensor, "task sample"]:
+    """Rows of each task, drawn at random among those that there are."""
+    rows = mask.sum(-1)
     wanted = (rows * share).ceil().long()
     count = torch.minimum(wanted, (rows - 2).clamp(min=0)).unsqueeze(-1)
-    key = torch.rand(batch.mask.shape, device=batch.x.device).masked_fill(~batch.mask, torch.inf)
-    chosen = key.argsort(-1).argsort(-1) < count
-    tasks = chosen.any(-1)
-    if not tasks.any():
-        return batch, None
-    left = replace(batch, mask=batch.mask & ~chosen)
-    split = left.split(support_size)
-    # Chosen rows first, so that padding is as narrow as it can be.
-    first = (~chosen).byte().argsort(dim=-1, stable=True)[tasks, : int(count.max())]
-    mask = chosen[tasks].gather(1, first)
-    x = batch.x[tasks].gather(1, first.unsqueeze(-1).expand(-1, -1, batch.num_variables))
-    held_out = TaskBatch(
-        x * mask.unsqueeze(-1), mask, split.support[tasks], split.support_mask[tasks]
-    )
-    return left, held_out
+    key = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, torch.inf)
+    return key.argsort(-1).argsort(-1) < count

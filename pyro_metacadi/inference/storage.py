@@ -1,5 +1,7 @@
 """Saved models: one folder with ``model.json`` and ``tensors.safetensors``; nothing is pickled.
 
+Training rows that are on disk are in ``rows.npy`` beside them: they are never all in memory.
+
 A folder is written whole beside its destination and then renamed, so that a crash leaves the old
 model or the new one, never half of one.
 """
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -23,12 +26,23 @@ __all__ = ["SCHEMA", "fill_module", "read_model", "refuse_unless", "write_model"
 
 SCHEMA = 4
 HEADER, TENSORS = "model.json", "tensors.safetensors"
+ROWS = "rows.npy"  # of datasets on disk only
 
 
 def write_model(
-    folder: str | os.PathLike[str], header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    folder: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    rows: np.ndarray | None = None,
 ) -> None:
     """Write a model folder; an older model there is replaced.
+
+    Args:
+        folder: Where.
+        header: Plain data.
+        tensors: By name; safetensors copies them all in memory.
+        rows: A memory map, which is copied from file to file.
 
     Raises:
         ModelFileError: The folder holds something that is not a saved model, or cannot be written.
@@ -43,6 +57,8 @@ def write_model(
             safetensors.torch.save_file(contiguous, fresh / TENSORS)
             # safetensors lets nobody else read its files; a model may be shared like any file.
             (fresh / TENSORS).chmod((fresh / HEADER).stat().st_mode & 0o777)
+            if rows is not None:
+                np.save(fresh / ROWS, rows)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"folder '{target}': expected a place to write to, got '{error}'. Choose another "
@@ -60,7 +76,7 @@ def _check_replaceable(target: Path) -> None:
             f"folder '{target}': expected another than the current one. Choose a folder inside it."
         )
     found = {path.name for path in target.iterdir()} if target.is_dir() else {target.name}
-    foreign = sorted(found - ({HEADER, TENSORS} if _is_model(target) else set()))
+    foreign = sorted(found - ({HEADER, TENSORS, ROWS} if _is_model(target) else set()))
     if foreign:
         raise ModelFileError(
             f"folder '{target}': expected a new or empty folder, or a saved model to replace, got "
@@ -83,8 +99,10 @@ def _resolved(folder: str | os.PathLike[str]) -> Path:
     return checked_path(folder, what="folder", error=ModelFileError).resolve()
 
 
-def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a model folder written by `write_model`.
+def read_model(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, Tensor], np.ndarray | None]:
+    """Read a model folder written by `write_model`: its header, tensors, and rows as a map.
 
     Raises:
         ModelFileError: A file is missing, truncated, not what it says, or of another schema.
@@ -110,7 +128,17 @@ def read_model(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
             f"file '{path / TENSORS}': expected a complete safetensors file, got {error}. It may "
             f"be truncated: save or copy the model again."
         ) from error
-    return header, tensors
+    return header, tensors, _mapped_rows(path / ROWS) if (path / ROWS).is_file() else None
+
+
+def _mapped_rows(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            f"file '{path}': expected a complete .npy file, got '{error}'. It may be truncated: "
+            f"save or copy the model again."
+        ) from error
 
 
 def _read_header(path: Path) -> dict[str, Any]:

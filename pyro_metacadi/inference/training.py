@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from pyro_metacadi._ranks import agreed, rank, together, world_size
 from pyro_metacadi.checks import check_seed
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.lazy_batch import AnyBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.memory import step_memory
@@ -33,7 +34,7 @@ Callback = Callable[[int, dict[str, Tensor]], None]
 
 OPTIONAL = ("tasks_per_step", "query_size", "patience")
 HELD_OUT_GRAPHS = 8
-HELD_OUT_TASKS = 500
+HELD_OUT_VALUES = 2**17
 CHECK_FINITE = 50
 
 
@@ -147,7 +148,7 @@ class Trained(NamedTuple):
 def train(
     model: MetaCaDIModel,
     guide: MetaCaDIGuide,
-    batch: TaskBatch,
+    batch: AnyBatch,
     *,
     objective: MetaCaDIObjective,
     options: Training,
@@ -162,7 +163,8 @@ def train(
     Args:
         model: The program.
         guide: Its guide.
-        batch: All rows of all training tasks, on the modules' device.
+        batch: All rows of all training tasks, on the modules' device or on disk. Of the latter,
+            each step reads its support and query rows.
         objective: What is minimised.
         options: Steps, learning rates, support size, when to stop.
         memory: Bytes that a step may take; where all of its tasks would take more, some are
@@ -178,8 +180,6 @@ def train(
     held_out = None
     if options.patience is not None:
         batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
-        if held_out is not None and held_out.num_tasks > HELD_OUT_TASKS:
-            held_out = held_out.choose(torch.randperm(held_out.num_tasks)[:HELD_OUT_TASKS])
     loss_module: nn.Module = objective(model, guide)
     choose, at_once = _TaskChooser(batch, options.tasks_per_step), None
     if memory is not None:
@@ -191,11 +191,9 @@ def train(
             query_size=options.query_size,
         )
         at_once = needed.at_once(choose.num_tasks, memory)
-    if held_out is not None and at_once is not None:
-        held_out = replace(held_out, at_once=max(1, at_once // HELD_OUT_GRAPHS))
     if world_size() > 1:
         loss_module = DistributedDataParallel(loss_module)
-        _seed_rank(batch.x.device)
+        _seed_rank(batch.device)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
     course = Course(
         options.num_steps,
@@ -243,17 +241,23 @@ def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) 
     """Negative log-likelihood of a query row, averaged over rows, tasks and draws of the guide.
 
     The draws have the same random numbers each time, so that changes are those of the parameters;
-    the caller's random state is untouched.
+    the caller's random state is untouched. Many rows are scored a few tasks at a time, for the
+    features of all graphs are in memory together.
     """
-    with (
-        isolated(0, batch.x.device),
-        pyro.validation_enabled(False),
-        pyro.plate("draws", HELD_OUT_GRAPHS, dim=-3),
-    ):
-        guide_trace = poutine.trace(guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(batch)
-        model_trace.compute_log_prob(lambda name, _: name == "x")
-    return reconstruction(model_trace).item() / HELD_OUT_GRAPHS
+    size = max(1, HELD_OUT_VALUES // batch.x[0].numel())
+    total = 0.0
+    for index in torch.arange(batch.num_tasks, device=batch.device).split(size):
+        some = batch if len(index) == batch.num_tasks else batch.choose(index)
+        with (
+            isolated(0, batch.device),
+            pyro.validation_enabled(False),
+            pyro.plate("draws", HELD_OUT_GRAPHS, dim=-3),
+        ):
+            guide_trace = poutine.trace(guide).get_trace(some)
+            model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(some)
+            model_trace.compute_log_prob(lambda name, _: name == "x")
+        total += reconstruction(model_trace).item() * (len(index) / batch.num_tasks)
+    return total / HELD_OUT_GRAPHS
 
 
 class _TaskChooser:
@@ -263,7 +267,7 @@ class _TaskChooser:
     has the expectation of that of all tasks.
     """
 
-    def __init__(self, batch: TaskBatch, number: int | None) -> None:
+    def __init__(self, batch: AnyBatch, number: int | None) -> None:
         number = batch.num_tasks if number is None else min(number, batch.num_tasks)
         if number < world_size():
             raise ConfigError(
@@ -275,12 +279,12 @@ class _TaskChooser:
         seed = stream_seed(torch.initial_seed(), "tasks") % 2**63
         self._generator = torch.Generator().manual_seed(seed)
 
-    def __call__(self) -> TaskBatch:
+    def __call__(self) -> AnyBatch:
         if self.num_tasks == self._batch.num_tasks:
             return self._batch
         order = torch.randperm(self._batch.num_tasks, generator=self._generator)
         own = order[rank() * self.num_tasks : (rank() + 1) * self.num_tasks]
-        return self._batch.choose(own.to(self._batch.x.device))
+        return self._batch.choose(own.to(self._batch.device))
 
 
 def _seed_rank(device: torch.device) -> None:

@@ -26,7 +26,7 @@ def contents(folder):
 
 
 def test_what_is_written_is_read(folder):
-    header, tensors = read_model(folder)
+    header, tensors, _ = read_model(folder)
     assert header == {"schema": SCHEMA, **HEADER}
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
@@ -45,7 +45,7 @@ def test_parents_are_made_and_views_are_written(tmp_path):
 
 def test_an_older_model_is_replaced(folder):
     write_model(folder, {"seed": 4}, {"other": torch.ones(1)})
-    header, tensors = read_model(folder)
+    header, tensors, _ = read_model(folder)
     assert header["seed"] == 4
     assert set(tensors) == {"other"}
     assert os.listdir(folder.parent) == ["model"]
