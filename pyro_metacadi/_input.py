@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyro_metacadi.errors import DataError
+from pyro_metacadi.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pyro_metacadi.data.tasks import TaskDataset
@@ -19,14 +19,23 @@ def read_tasks(
     covariates: Sequence[str] = (),
     groups: Sequence[str] = (),
     log_scale: bool = False,
+    stream: bool = False,
 ) -> "TaskDataset":
-    """Tasks of a file, on request the natural logarithms of their values.
+    """Tasks of a file, on request the natural logarithms of their values, or left on disk.
 
     Raises:
         DataError: The file is no such table, or a logarithm does not exist.
+        ConfigError: Logarithms of values that are to stay on disk.
     """
     from pyro_metacadi import TaskDataset
 
+    if stream and log_scale:
+        raise ConfigError(
+            "--stream: expected values that are fitted as they are, got --log-scale as well. "
+            "Write their logarithms to the file."
+        )
+    if stream:
+        return TaskDataset.open(path, task=task, covariates=covariates, groups=groups)
     tasks = TaskDataset.from_csv(path, task=task, covariates=covariates, groups=groups)
     if not log_scale:
         return tasks

@@ -43,6 +43,8 @@ every variable is judged on its own instead, with that probability before its ro
 --covariate names a column that is no variable but that every variable may depend on, such as dose
 or cell type: numbers are quantities, text names groups. --group is for groups that may be written
 as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
+--stream leaves the rows of a file that is larger than memory on disk; it needs --engine svi, and
+room beside the file for 8 bytes a value.
 Several processes, of one machine or more, share the work where torchrun starts them.
 
 example:
@@ -113,12 +115,18 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
     from pyro_metacadi import MetaCaDI
     from pyro_metacadi._ranks import rank
 
+    if args.stream and args.engine != "svi":
+        raise ConfigError(
+            f"--stream: expected --engine svi, got --engine {args.engine}, which holds all rows in "
+            "memory. Leave --stream out, or choose the other engine."
+        )
     tasks = read_tasks(
         args.data,
         task=args.task,
         covariates=args.covariate,
         groups=args.group,
         log_scale=args.log_scale,
+        stream=args.stream,
     )
     model = MetaCaDI(engine=args.engine, target_prior=args.target_prior).fit(
         tasks,
@@ -217,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
     fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
+    fit.add_argument("--stream", action="store_true", help="leave rows on disk; see above")
     adapt = commands.add_parser(
         "adapt", help="find what new experiments hit", description=ADAPT, **style
     )

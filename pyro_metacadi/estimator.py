@@ -123,7 +123,8 @@ class MetaCaDI:
 
         Args:
             tasks: Experiments; the targets of none are known, observational ones are welcome. Every
-                mechanism may read their covariates (evidence only).
+                mechanism may read their covariates (evidence only). Rows on disk
+                (`TaskDataset.open`) stay there with svi, whose steps read the rows that they use.
             num_steps: svi: gradient steps at most (see `Training`); evidence: graphs kept of each
                 chain. The defaults are those of `training` and `sampling`.
             num_chains: Independent restarts, whose posteriors are averaged with equal weight; by
@@ -229,7 +230,11 @@ class MetaCaDI:
 
     @property
     def posterior(self) -> Posterior:
-        """Posterior over the graph and the training tasks' targets."""
+        """Posterior over the graph and the training tasks' targets.
+
+        Targets of tasks on disk (svi) are inferred a few tasks at a time; the largest task must fit
+        in memory. `Posterior.log_likelihood` and `Posterior.to_inference_data` read all rows.
+        """
         return self._fitted().training_posterior
 
     def adapt(
@@ -262,7 +267,8 @@ class MetaCaDI:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model, its training tasks included, to a folder.
 
-        Nothing is pickled. The folder is replaced as a whole, or not at all.
+        Nothing is pickled. The folder is replaced as a whole, or not at all. Rows of training tasks
+        on disk are copied from file to file, and stay on disk when the model is loaded.
 
         Raises:
             ModelFileError: The folder holds something else or cannot be written.

@@ -188,6 +188,19 @@ def test_a_target_prior_makes_targets_independent(fitted, tmp_path):
     assert (hyperparameters.target_prior, hyperparameters.num_targets) == (0.3, None)
 
 
+def test_a_file_that_stays_on_disk_gives_the_same_model(fitted, tmp_path):
+    data = fitted / "world" / "tasks.csv"
+    for name, options in (("memory", ()), ("disk", ("--stream",))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetaCaDIWarning)
+            out = tmp_path / name
+            assert run("fit", data, *FIT, "--engine", "svi", *options, "--out", out) == 0
+    first, second = (tmp_path / name / "edge_probs.csv" for name in ("memory", "disk"))
+    assert first.read_bytes() == second.read_bytes()
+    assert "rows.npy" in listing(tmp_path / "disk")
+    assert run("adapt", tmp_path / "disk", data, "--task", "task", "--out", tmp_path / "new") == 0
+
+
 def test_adapt_remembers_the_log_scale(fitted, tmp_path):
     arguments = ("--task", "task", "--device", "cpu", "--out")
     assert run("adapt", fitted / "logs", fitted / "positive.csv", *arguments, tmp_path / "a") == 0
@@ -295,6 +308,11 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("fit {data} --task task --out new --log-scale", r"positive values .* at task 'task1'"),
         ("fit {data} --task task --out new --target-prior 2", r"target_prior: .* got 2"),
         ("fit {data} --task task --out new --target-prior x", r"--target-prior: invalid float"),
+        ("fit {data} --task task --out new --stream", r"--stream: expected --engine svi, got"),
+        (
+            "fit {data} --task task --out new --engine svi --stream --log-scale",
+            r"--stream: .* --log-scale as well",
+        ),
         ("fit {data} --task task --out {other}", r"got the file"),
         ("fit {data} --task task --out {data}", r"apart from the inputs"),
         ("fit {data} --task task --out {world} --overwrite", r"apart from the inputs"),

@@ -204,7 +204,7 @@ torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 from pyro_metacadi import MetaCaDI, TaskDataset
 from tests.helpers import TINY, fitted
-from pyro_metacadi.data import lazy_batch
+from pyro_metacadi.data import lazy_batch, ondisk, streaming
 from pyro_metacadi.inference import draws, training
 from pyro_metacadi.inference.training import Training
 
@@ -220,6 +220,7 @@ def watch():
 
 # What is computed at a time, whatever the number of rows.
 draws.CHUNK_FLOATS, lazy_batch.PART, training.HELD_OUT_VALUES = 2**20, 2**16, 2**13
+ondisk.BLOCK = streaming.PIECE = 2**18
 fitted().posterior.target_probs  # whatever is imported or allocated once
 peak, before = [0], anonymous()
 threading.Thread(target=watch, daemon=True).start()

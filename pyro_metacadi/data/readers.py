@@ -127,6 +127,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _parquet_pieces(path: Path, *, size: int, only: str | None) -> Iterator[pd.DataFrame]:
+    from pyarrow import default_memory_pool
     from pyarrow.parquet import ParquetFile
 
     # Not read ahead, but through a buffer: a row group may be larger than memory.
@@ -142,6 +143,7 @@ def _parquet_pieces(path: Path, *, size: int, only: str | None) -> Iterator[pd.D
             columns = [str(empty.columns[at])]
         for batch in file.iter_batches(max(1, size // len(names)), columns=columns):
             yield batch.to_pandas()
+    default_memory_pool().release_unused()
 
 
 def _open(path: Path) -> IO[str]:

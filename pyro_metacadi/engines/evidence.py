@@ -31,7 +31,7 @@ __all__ = ["EvidenceEngine"]
 
 @dataclass(frozen=True)
 class EvidenceEngine:
-    """See the module."""
+    """See the module. All rows are in memory, also those of datasets on disk."""
 
     name: ClassVar[str] = "evidence"
     fits_to_support: ClassVar[bool] = False
