@@ -60,6 +60,14 @@ def test_the_same_seed_gives_the_same_model(mapped, monkeypatch, options, part):
         np.testing.assert_array_equal(second.history[name], values)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_rows_on_disk_are_read_to_the_device(mapped):
+    model = fit(mapped, device="cuda")
+    assert model.posterior.target_probs.shape == (len(ROWS), 3)
+    assert np.isfinite(model.history["held_out"]).all()
+
+
 def test_few_of_many_tasks_are_measured_alike(mapped, monkeypatch):
     monkeypatch.setattr(stopping, "HELD_OUT_TASKS", 2)
     memory, disk = fit(tiny_tasks(rows=ROWS)), fit(mapped)

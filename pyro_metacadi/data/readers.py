@@ -168,34 +168,40 @@ def _delimited(
     """
     header = next((row for row in csv.reader(handle, delimiter=delimiter) if row), [])
     _check_header(header, delimiter=delimiter)
-    as_written = dict.fromkeys((task, *groups), str)
-    known: Any = {
-        at: {**dtypes, **as_written}[name]
-        for at, name in enumerate(header)
-        if name in dtypes or name in as_written
-    }
-    missing: Any = {at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)}
-    try:
-        read: Any = pd.read_csv(
-            handle,
-            sep=delimiter,
-            header=None,
-            low_memory=False,
-            dtype=known,
-            na_values=missing,
-            keep_default_na=False,
-            chunksize=None if size is None else max(1, size // len(header)),
-        )
-    except pd.errors.EmptyDataError:
-        yield pd.DataFrame(columns=header)
-        return
-    for frame in [read] if size is None else read:
+    known = {**dtypes, **dict.fromkeys((task, *groups), str)}
+    frames = _frames(
+        handle,
+        width=len(header),
+        rows=None if size is None else max(1, size // len(header)),
+        sep=delimiter,
+        dtype={at: known[name] for at, name in enumerate(header) if name in known},
+        na_values={at: _NO_LABEL if name == task else _NO_VALUE for at, name in enumerate(header)},
+    )
+    for frame in frames:
         if frame.shape[1] != len(header):
             raise DataError(
                 f"header: expected {frame.shape[1]} names, one for each field of a row, got "
                 f"{len(header)} ({listed(map(repr, header))}). Name every column."
             )
         yield frame.set_axis(header, axis=1)
+
+
+def _frames(
+    handle: IO[str], *, width: int, rows: int | None, **options: Any
+) -> Iterator[pd.DataFrame]:
+    """What follows a header: all at once, or so many rows at a time; at least one frame."""
+    try:
+        read: Any = pd.read_csv(
+            handle,
+            header=None,
+            low_memory=False,
+            keep_default_na=False,
+            chunksize=rows,
+            **options,
+        )
+    except pd.errors.EmptyDataError:
+        read = pd.DataFrame(columns=range(width))
+    yield from [read] if isinstance(read, pd.DataFrame) else read
 
 
 def _check_header(header: list[str], *, delimiter: str) -> None:
