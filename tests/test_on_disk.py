@@ -229,7 +229,9 @@ def watch():
 # What is computed at a time, whatever the number of rows.
 draws.CHUNK_FLOATS, lazy_batch.PART, training.HELD_OUT_VALUES = 2**20, 2**16, 2**13
 ondisk.BLOCK = streaming.PIECE = 2**18
-fitted().posterior.target_probs  # whatever is imported or allocated once
+# Whatever is imported or allocated once.
+fitted().posterior.target_probs
+TaskDataset.open(sys.argv[1] + "/small.parquet", task="arm")
 peak, before = [0], anonymous()
 threading.Thread(target=watch, daemon=True).start()
 tasks = TaskDataset.open(sys.argv[1] + "/d.parquet", task="arm")
@@ -249,15 +251,16 @@ def test_a_fit_takes_a_fraction_of_the_memory_that_its_rows_would(tmp_path):
 
     rng, rows = np.random.default_rng(0), 100_000
     table = {f"X{i}": rng.normal(size=rows) for i in range(10)}
-    schema = pyarrow.table({**table, "arm": ["a"] * rows}).schema
-    with pyarrow.parquet.ParquetWriter(tmp_path / "d.parquet", schema) as file:
+    small = pyarrow.table({**table, "arm": ["a"] * rows})
+    pyarrow.parquet.write_table(small, tmp_path / "small.parquet")
+    with pyarrow.parquet.ParquetWriter(tmp_path / "d.parquet", small.schema) as file:
         for at in range(26):
             arms = np.char.add(f"{at}-", rng.integers(0, 200, rows).astype(str))
-            file.write_table(pyarrow.table({**table, "arm": arms}, schema=schema))
+            file.write_table(pyarrow.table({**table, "arm": arms}, schema=small.schema))
     ran = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     size, more = map(float, ran.stdout.split())
     assert size > 190
-    assert more < 100, more
+    assert more < size / 2

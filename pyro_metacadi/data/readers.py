@@ -141,8 +141,10 @@ def _parquet_pieces(path: Path, *, size: int, only: str | None) -> Iterator[pd.D
         if only is not None:
             at = position_of(str(only), among=[str(c) for c in empty.columns], what="task column")
             columns = [str(empty.columns[at])]
-        for batch in file.iter_batches(max(1, size // len(names)), columns=columns):
-            yield batch.to_pandas()
+        for batch in file.iter_batches(
+            max(1, size // len(names)), columns=columns, use_threads=False
+        ):
+            yield batch.to_pandas(use_threads=False)
     default_memory_pool().release_unused()
 
 
