@@ -153,7 +153,7 @@ def fit(size: Size, *, budget: float) -> Found:
     draws = posterior.sample_graphs(100).values
     edges = metrics.edge_scores(posterior.edge_probs, new.adjacency)["edge_ap"]
     targets = metrics.target_scores(posterior.target_probs, new.intervention_targets)["intv_ap"]
-    tally = model._fitted().scaling.evidence.cache.tally  # type: ignore[attr-defined]
+    tally = model._fitted().scaling.evidence.cache.tally
     wrong, true = metrics.expected_shd(draws, new.adjacency), int(new.adjacency.sum())
     return Found(
         own,

@@ -143,10 +143,10 @@ class SVIEngine:
         )
 
     def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
-        """What a step of gradients takes, measured on few tasks."""
-        options, all_tasks = self.components.training, len(tasks)
-        batch = TaskBatch.from_arrays(
-            StandardScaling(Standardizer.fit(tasks)).transform(tasks), device=device
+        """What a step of gradients takes, measured on the largest task."""
+        options, largest = self.components.training, tasks[int(tasks.num_rows.argmax())]
+        batch = batch_of(
+            StandardScaling(Standardizer.fit(largest)).transform(largest), device=device
         )
         with isolated(0, device):
             chain = self.components.build(len(tasks.variables)).to(device)
@@ -157,7 +157,7 @@ class SVIEngine:
                 support_size=options.support_size,
                 query_size=options.query_size,
             )
-        num_tasks = min(options.tasks_per_step or all_tasks, all_tasks)
+        num_tasks = min(options.tasks_per_step or len(tasks), len(tasks))
         return MemoryNeeded(step.least(num_tasks), step.most(num_tasks))
 
     def restore(
