@@ -25,7 +25,15 @@ from pyro_metacadi.typing import Array
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["GRIDS", "estimator_with", "row_scores", "tune"]
+__all__ = [
+    "GRIDS",
+    "Fold",
+    "check_comparable",
+    "dealt",
+    "estimator_with",
+    "row_scores",
+    "tune",
+]
 
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "evidence": {"graph_prior": (None, 0.05, 0.2)},
@@ -41,7 +49,7 @@ WEIGHTS = ("target_weight", "residual_weight", "graph_weight")
 
 
 @dataclass(frozen=True)
-class _Fold:
+class Fold:
     """Tasks to learn from, and of others a few rows to adapt to and the rows to predict."""
 
     training: TaskDataset
@@ -101,8 +109,8 @@ def tune(
     check_tasks(tasks)
     settings = _combinations(grid, engine)
     models = [estimator_with(engine, setting, **choices) for setting in settings]
-    _check_comparable(tasks, models)
-    parts = _folds(tasks, check_count("folds", folds, minimum=2), support_size, check_seed(seed))
+    check_comparable(tasks, models)
+    parts = dealt(tasks, check_count("folds", folds, minimum=2), support_size, check_seed(seed))
     scores = []
     with tqdm(total=len(models) * len(parts), disable=not progress, desc="tune") as bar:
         for model in models:
@@ -213,7 +221,12 @@ def _combinations(grid: Mapping[str, Sequence[Any]] | None, engine: str) -> list
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def _check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
+def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
+    """Refuse models whose predictions are told more than those of others.
+
+    Raises:
+        ConfigError: Some, but not all, represent the data as ``counts``.
+    """
     samplings = [getattr(model.components, "sampling", None) for model in models]
     wanted = dict.fromkeys(s.representation for s in samplings if s is not None)
     kinds = {Representation.fit(tasks, kind=kind).kind for kind in wanted}
@@ -224,8 +237,8 @@ def _check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
         )
 
 
-def _folds(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list[_Fold]:
-    """Deal the tasks, and split the rows of each that is left out."""
+def dealt(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list[Fold]:
+    """Deal the tasks into folds, and split the rows of each that is left out; see `tune`."""
     support_size = check_count("support_size", support_size)
     if (scorable := int((tasks.num_rows > 1).sum())) < 2:
         raise DataError(
@@ -245,7 +258,7 @@ def _folds(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list
             _check_groups(left, tasks[names])
             seen = tasks._at([rows[at][: shown[at]] for at in scored], tasks=names)
             asked = tasks._at([rows[at][shown[at] :] for at in scored], tasks=names)
-            parts.append(_Fold(left, seen, asked))
+            parts.append(Fold(left, seen, asked))
     return parts
 
 

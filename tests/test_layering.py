@@ -27,6 +27,7 @@ ROOMS = [
     {"fitted"},
     {"estimator"},
     {"tuning"},
+    {"comparison"},
     {
         "plots",
         "report",

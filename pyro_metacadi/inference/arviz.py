@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,10 @@ from packaging.version import Version
 
 from pyro_metacadi.errors import DataError
 
-__all__ = ["to_inference_data"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["compared", "to_inference_data"]
 
 SAMPLED_GROUPS = frozenset(
     {
@@ -34,6 +37,11 @@ SAMPLED_GROUPS = frozenset(
         "sample_stats_prior",
     }
 )
+WEIGHTS: Any = "BB-pseudo-BMA"
+"""ArviZ's way to weigh models. Stacking would exponentiate scores that no float can hold."""
+
+COMPARED = ["rank", "elpd", "se", "elpd_diff", "dse", "weight"]
+
 RESERVED_DIMS = frozenset({"sample", "chain", "draw"})
 
 
@@ -171,3 +179,51 @@ def _import_with_cache(folder: str) -> ModuleType:
         else:
             os.environ[variable] = before
     return arviz
+
+
+def compared(scores: Mapping[str, np.ndarray]) -> "pandas.DataFrame":
+    """The table of the installed ``arviz.compare``, its columns named alike in all versions.
+
+    Args:
+        scores: Of every model, the log predictive density of each observation; two or more.
+
+    Returns:
+        One row per model, the best first: ``rank`` from 0; ``elpd``, the sum of its scores, and
+        ``se``; ``elpd_diff``, how much less than the best's, and ``dse``, its standard error;
+        ``weight``, the share of Bayesian bootstraps in which it predicts best.
+    """
+    import arviz
+
+    data = {name: _elpd_data(arviz, np.asarray(values)) for name, values in scores.items()}
+    is_old = Version(arviz.__version__).major == 0
+    options: dict[str, Any] = {"seed": 0} if is_old else {"round_to": "none"}
+    with warnings.catch_warnings():
+        # Pandas deprecates what ArviZ 0.x calls.
+        warnings.filterwarnings("ignore", message="The inplace keyword")
+        table = arviz.compare(data, method=WEIGHTS, **options)
+    table = table.rename(columns={"elpd_loo": "elpd"})[COMPARED]
+    return table.assign(elpd_diff=table["elpd_diff"].abs())  # whose sign differs by version
+
+
+def _elpd_data(arviz: ModuleType, scores: np.ndarray) -> Any:
+    """What ``arviz.loo`` would return, of scores of observations that were really left out."""
+    pointwise = xr.DataArray(scores, dims="task", name="loo_i")
+    entries = {
+        "elpd_loo": scores.sum(),
+        "se": np.sqrt(len(scores) * scores.var()),
+        "p_loo": np.nan,  # nothing is reweighted, so that no parameters are counted
+        "n_samples": len(scores),
+        "n_data_points": len(scores),
+        "warning": False,
+        "loo_i": pointwise,
+        "scale": "log",
+        "good_k": np.inf,
+    }
+    if Version(arviz.__version__).major > 0:
+        from arviz_stats.utils import ELPDData
+
+        renamed = {"elpd_loo": "elpd", "p_loo": "p", "loo_i": "elpd_i"}
+        return ELPDData(**{renamed.get(name, name): value for name, value in entries.items()})
+    from arviz.stats.stats_utils import ELPDData
+
+    return ELPDData(data=list(entries.values()), index=list(entries))
