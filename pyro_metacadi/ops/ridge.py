@@ -1,8 +1,11 @@
 """Ridge regression in closed form, in batches (Eq. 5-6)."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pyro_metacadi.errors import ConfigError
 
@@ -42,26 +45,68 @@ def ridge_solve(
     """
     if not penalty > 0:
         raise ConfigError(f"penalty: expected a number > 0, got {penalty}. Try 1.0.")
-    design, target = features.double(), response.double()
-    if weight is not None:
-        # The root's derivative at 0 is infinite and would make a padded sample's gradient NaN.
-        present = weight > 0
-        root = weight.double().where(present, 1.0).sqrt() * present
-        design, target = design * root.unsqueeze(-1), target * root
-    samples, num_features = design.shape[-2:]
-    solve = _dual if samples < num_features else _primal
-    return solve(design, target.unsqueeze(-1), penalty).squeeze(-1).to(features.dtype)
+    if weight is None:
+        weight = response.new_ones(())
+    solution: Tensor = _Ridge.apply(features, response, weight.expand_as(response), penalty)
+    return solution
 
 
-def _primal(design: Tensor, target: Tensor, penalty: float) -> Tensor:
-    gram = _add_to_diagonal(design.mT @ design, penalty)
-    return torch.cholesky_solve(design.mT @ target, torch.linalg.cholesky_ex(gram).L)
+class _Ridge(torch.autograd.Function):
+    """Weights w and, in the same system, their gradient: with S the weighted features and A the
+    penalised Gram matrix, dw = A^-1 (dS^T left - S^T dS w), `left` being what w leaves.
+
+    Written by hand because autograd differentiates the factorisation, in many small operations.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, response: Tensor, weight: Tensor, penalty: float
+    ) -> Tensor:
+        """Of inputs of one batch shape."""
+        root = weight.double().sqrt()
+        design = features.double() * root.unsqueeze(-1)
+        target = response.double() * root
+        few = design.shape[-2] < design.shape[-1]
+        system = design @ design.mT if few else design.mT @ design
+        system.diagonal(dim1=-2, dim2=-1).add_(penalty)
+        factor = torch.linalg.cholesky_ex(system).L
+        if few:
+            dual = _solve(factor, target)
+            solution, left = _combined(design, dual), penalty * dual
+        else:
+            solution = _solve(factor, _combined(design, target))
+            left = target - _values(design, solution)
+        ctx.save_for_backward(design, root, factor, solution, left)
+        ctx.penalty, ctx.dtypes = penalty, (features.dtype, response.dtype, weight.dtype)
+        return solution.to(features.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """`moved` is A^-1 times the gradient, `value` what it says of every sample."""
+        design, root, factor, solution, left = ctx.saved_tensors
+        gradient = gradient.double()
+        if design.shape[-2] < design.shape[-1]:
+            value = _solve(factor, _values(design, gradient))
+            moved = (gradient - _combined(design, value)) / ctx.penalty
+        else:
+            moved = _solve(factor, gradient)
+            value = _values(design, moved)
+        by_left, by_value = ((root * one).unsqueeze(-1) for one in (left, value))
+        of_features = by_left * moved.unsqueeze(-2)
+        of_features.addcmul_(by_value, solution.unsqueeze(-2), value=-1.0)
+        of_weight = left * value / root.square().where(root > 0, torch.inf)
+        gradients = of_features, by_value.squeeze(-1), of_weight
+        return *(g.to(kind) for g, kind in zip(gradients, ctx.dtypes, strict=True)), None
 
 
-def _dual(design: Tensor, target: Tensor, penalty: float) -> Tensor:
-    gram = _add_to_diagonal(design @ design.mT, penalty)
-    return design.mT @ torch.cholesky_solve(target, torch.linalg.cholesky_ex(gram).L)
+def _values(design: Tensor, weights: Tensor) -> Tensor:
+    return (design @ weights.unsqueeze(-1)).squeeze(-1)
 
 
-def _add_to_diagonal(matrix: Tensor, value: float) -> Tensor:
-    return matrix + value * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+def _combined(design: Tensor, values: Tensor) -> Tensor:
+    return (values.unsqueeze(-2) @ design).squeeze(-2)
+
+
+def _solve(factor: Tensor, right: Tensor) -> Tensor:
+    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
