@@ -59,9 +59,11 @@ class VariableMLP(nn.Module):
         Returns:
             Features with the variable leading, as the batched products of the next layer want it.
         """
-        masked = adjacency.transpose(-1, -2).unsqueeze(-1) * self.weights[0]
-        hidden = (x @ masked).add_(self.biases[0].unsqueeze(-2))
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+        # Slices of a ParameterList are new modules.
+        (first, *weights), (start, *biases) = self.weights, self.biases
+        masked = adjacency.transpose(-1, -2).unsqueeze(-1) * first
+        hidden = (x @ masked).add_(start.unsqueeze(-2))
+        for weight, bias in zip(weights, biases, strict=True):
             hidden = (functional.silu(hidden) @ weight).add_(bias.unsqueeze(-2))
         return functional.silu(hidden)
 
