@@ -8,8 +8,10 @@ from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
+from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
+from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -75,7 +77,8 @@ class PaperObjective(MetaCaDIObjective):
     * ``graph_kl`` :math:`L_G`: KL(q(edge) || p(edge)).
 
     A weight of zero skips its term's cost. All weights are our choice: the paper's appendix with
-    its own is not public.
+    its own is not public. Log densities of other sites than `x` are not computed: a subclass that
+    wants one calls the trace's ``compute_log_prob``.
 
     Args:
         target_weight: λ_I.
@@ -107,6 +110,14 @@ class PaperObjective(MetaCaDIObjective):
         self.target_weight, self.target_sparsity = target_weight, target_sparsity
         self.residual_weight, self.residual_rows = residual_weight, residual_rows
         self.graph_weight = graph_weight
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
+        if is_validation_enabled():
+            return super()._get_trace(model, guide, args, kwargs)
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, guide_trace)).get_trace(*args, **kwargs)
+        model_trace.compute_log_prob(lambda name, _: name == "x")
+        return model_trace, guide_trace
 
     def weighted_terms(
         self, model_trace: Trace, guide_trace: Trace
@@ -218,6 +229,8 @@ def site_kl(model_trace: Trace, guide_trace: Trace, name: str) -> Float[Tensor, 
     try:
         divergence = kl_divergence(site["fn"], prior["fn"])
     except NotImplementedError:  # how torch says that no closed form is known for this pair
+        for trace in (model_trace, guide_trace):
+            trace.compute_log_prob(lambda other, _: other == name)
         return site["log_prob_sum"] - prior["log_prob_sum"]
     divergence = scale_and_mask(divergence, scale=site["scale"], mask=site["mask"])
     return torch.as_tensor(divergence).sum()
