@@ -1,6 +1,7 @@
 r"""Observational and interventional mechanisms of every variable (Eq. 2 and 4)."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -129,7 +130,7 @@ class Mechanisms(PyroModule):
     ) -> Float[Tensor, "*draw task variable sample feature"]:
         r"""Interventional features :math:`h(A_i \circ x)` with the constant appended."""
         hidden = self.interventional(x.flatten(0, 1), adjacency)
-        hidden = functional.pad(hidden / math.sqrt(self.num_features), (0, 1), value=1.0)
+        hidden = _WithConstant.apply(hidden, self.num_features**-0.5)
         return hidden.unflatten(-2, x.shape[:2]).transpose(-4, -3)
 
     def intervene(
@@ -141,3 +142,19 @@ class Mechanisms(PyroModule):
         # With the variable leading, as in memory, nothing is copied.
         by_variable = features.transpose(-4, -3) @ readout.transpose(-3, -2).unsqueeze(-1)
         return by_variable.squeeze(-1).movedim(-3, -1)
+
+
+class _WithConstant(torch.autograd.Function):
+    """Features times a number, and 1 appended, in one pass over memory each way."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        features = hidden.new_empty(*hidden.shape[:-1], hidden.shape[-1] + 1)
+        torch.mul(hidden, factor, out=features[..., :-1])
+        features[..., -1] = 1.0
+        return features
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[..., :-1] * ctx.factor, None
