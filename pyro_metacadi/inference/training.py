@@ -194,7 +194,7 @@ def train(
     if world_size() > 1:
         loss_module = DistributedDataParallel(loss_module)
         _seed_rank(batch.device)
-    optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), foreach=True)
+    optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), fused=True)
     course = Course(
         options.num_steps,
         patience=None if held_out is None else options.patience,
