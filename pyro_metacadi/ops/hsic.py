@@ -22,7 +22,8 @@ def pairwise_hsic(
     With Gram matrices :math:`K_i` the biased (V-) statistic is
     :math:`\operatorname{tr}(K_i C K_j C) / n^2`, C the centring matrix; the unbiased (U-) statistic
     removes the diagonal, so that its expectation does not depend on the number of rows. Either
-    costs one product of a ``[variable, sample²]`` matrix with its transpose.
+    costs one product of a ``[variable, sample²]`` matrix (the unbiased one half of it) with its
+    transpose.
 
     Args:
         x: Values, in units of `bandwidth`.
@@ -36,13 +37,12 @@ def pairwise_hsic(
     Source: Gretton et al. 2005 (biased, with the 1/n² of the V-statistic); Song et al. 2012, Eq. 5
         (unbiased).
     """
-    row = mask.to(x.dtype)
-    pair = (row.unsqueeze(-1) * row.unsqueeze(-2)).unsqueeze(-3)
-    columns = x.transpose(-1, -2) / bandwidth
     if estimator == "unbiased":
-        dependence: Tensor = _Unbiased.apply(columns, pair, row.sum(-1))
+        dependence: Tensor = _Unbiased.apply(x / bandwidth, mask)
     else:
-        dependence = _biased(_gram(columns), row.unsqueeze(-2), pair)
+        row = mask.to(x.dtype)
+        pair = (row.unsqueeze(-1) * row.unsqueeze(-2)).unsqueeze(-3)
+        dependence = _biased(_gram(x.mT / bandwidth), row.unsqueeze(-2), pair)
     # A product with its own transpose need not be symmetric to the last digit.
     return (dependence + dependence.mT) / 2
 
@@ -53,41 +53,44 @@ def _gram(columns: Float[Tensor, "*batch variable sample"]) -> Tensor:
 
 
 class _Unbiased(torch.autograd.Function):
-    """The unbiased statistic of columns ``[*batch, variable, sample]``.
+    """The unbiased statistic of columns ``[*batch, sample, variable]``.
 
-    Its gradient is written by hand because Gram matrices are the largest tensors of a training
-    step: autograd would keep three of them where one will do, and pass over them thrice as often.
+    Kernels of the pairs of rows are the largest tensors of a training step. Each pair is computed
+    once, and the gradient is written by hand: autograd would keep three such tensors, not two.
     """
 
     @staticmethod
-    def forward(ctx: Any, columns: Tensor, pair: Tensor, count: Tensor) -> Tensor:
-        """`pair` tells which pairs of rows exist, `count` how many rows."""
+    def forward(ctx: Any, columns: Tensor, mask: Tensor) -> Tensor:
+        """`mask` tells which rows exist."""
+        size = columns.shape[-2]
+        first, second = torch.triu_indices(size, size, 1, device=columns.device)
+        exists = (mask.index_select(-1, first) & mask.index_select(-1, second)).unsqueeze(-1)
+        difference = columns.index_select(-2, first).sub_(columns.index_select(-2, second))
+        kernel = difference.square().mul_(-0.5).exp_().mul_(exists)
+        row_sum = torch.zeros_like(columns).index_add_(-2, first, kernel)
+        row_sum.index_add_(-2, second, kernel)
+        count = mask.sum(-1)[..., None, None].to(columns.dtype)
         enough, n = count >= 4, count.clamp(min=4.0)
-        one = torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
-        difference = columns.unsqueeze(-1) - columns.unsqueeze(-2)
-        gram = difference.square_().mul_(-0.5).exp_().mul_(pair * (1 - one))
         # Of the products of totals and of sums of rows, and of all.
-        of_totals, of_rows = 1 / ((n - 1) * (n - 2)), -2 / (n - 2)
-        factors = [f[..., None, None] for f in (of_totals, of_rows, enough / (n * (n - 3)))]
-        row_sum = gram.sum(-1)
-        ctx.save_for_backward(columns, gram, row_sum, *factors)
-        total = row_sum.sum(-1, keepdim=True)
-        products = factors[0] * (total @ total.mT) + factors[1] * (row_sum @ row_sum.mT)
-        flat = gram.flatten(-2)
-        return (flat @ flat.mT + products) * factors[2]
+        factors = 1 / ((n - 1) * (n - 2)), -2 / (n - 2), enough / (n * (n - 3))
+        ctx.save_for_backward(difference, kernel, row_sum, first, second, *factors)
+        total = row_sum.sum(-2, keepdim=True)
+        products = factors[0] * (total.mT @ total) + factors[1] * (row_sum.mT @ row_sum)
+        return (2 * (kernel.mT @ kernel) + products) * factors[2]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """With S = gram * (its gradient, both ways): sum over b of S_ab (x_b - x_a)."""
-        columns, gram, row_sum, of_totals, of_rows, factor = ctx.saved_tensors
-        pairs = (gradient + gradient.mT) * factor
-        total = (of_totals * pairs) @ row_sum.sum(-1, keepdim=True)
-        by_row = (of_rows * pairs) @ row_sum + total
-        both = (2 * pairs @ gram.flatten(-2)).view_as(gram)
-        both.add_(by_row.unsqueeze(-1)).add_(by_row.unsqueeze(-2)).mul_(gram)
-        moved = both @ torch.stack([columns, torch.ones_like(columns)], -1)
-        return moved[..., 0] - columns * moved[..., 1], None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """With S = kernel * its gradient: every pair (a, b) adds S (x_b - x_a) to a's gradient."""
+        difference, kernel, row_sum, first, second, *factors = ctx.saved_tensors
+        of_totals, of_rows, of_all = factors
+        pairs = (gradient + gradient.mT) * of_all
+        total = row_sum.sum(-2, keepdim=True) @ (of_totals * pairs)
+        by_row = row_sum @ (of_rows * pairs) + total
+        moved = (kernel @ (2 * pairs)).add_(by_row.index_select(-2, first))
+        moved.add_(by_row.index_select(-2, second)).mul_(kernel).mul_(difference)
+        of_columns = torch.zeros_like(row_sum).index_add_(-2, first, moved, alpha=-1)
+        return of_columns.index_add_(-2, second, moved), None
 
 
 def _biased(gram: Tensor, row: Tensor, pair: Tensor) -> Tensor:
