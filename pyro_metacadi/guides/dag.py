@@ -33,14 +33,14 @@ class DAGGuide(PyroModule):
 
     def order(self) -> dist.TorchDistribution:
         """Law of the order scores, event shape ``[variable]``."""
-        return dist.Gumbel(self.order_loc, torch.ones_like(self.order_loc)).to_event(1)
+        loc = self.order_loc
+        return dist.Gumbel(loc, torch.ones_like(loc)).to_event(1)
 
     def edge(self) -> dist.TorchDistribution:
         """Law of the edge indicators, event shape ``[parent, child]``, the diagonal masked out."""
-        off_diagonal = ~torch.eye(
-            len(self.order_loc), dtype=torch.bool, device=self.order_loc.device
-        )
-        law = StraightThroughBernoulli(self.edge_logits, temperature=self.temperature)
+        logits = self.edge_logits
+        off_diagonal = ~torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        law = StraightThroughBernoulli(logits, temperature=self.temperature)
         return law.mask(off_diagonal).to_event(2)
 
     def edge_probability(self) -> Float[Tensor, "parent child"]:

@@ -119,8 +119,8 @@ class Mechanisms(PyroModule):
     ) -> Float[Tensor, "*draw task sample variable"]:
         r"""Observational prediction :math:`f_i(A_i \circ x)` of every variable."""
         hidden = self.observational(x.flatten(0, 1), adjacency)
-        weight, intercept = self.readout[:, :-1], self.readout[:, -1]
-        value = (hidden @ weight.unsqueeze(-1)).squeeze(-1) + intercept.unsqueeze(-1)
+        readout = self.readout  # every access is a Pyro statement
+        value = (hidden @ readout[:, :-1, None]).squeeze(-1) + readout[:, -1:]
         return value.transpose(-1, -2).unflatten(-2, x.shape[:2])
 
     def features(
