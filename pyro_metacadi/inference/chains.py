@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["NUM_GRAPHS", "Chain", "Graphs"]
+__all__ = ["NUM_GRAPHS", "Chain", "Graphs", "JointChain"]
 
 NUM_GRAPHS = 32
 """Of each chain, that probabilities of targets average over unless told otherwise."""
@@ -76,4 +76,15 @@ class Chain(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """All that is to be saved, by name; ``history.*`` is taken. `Engine.restore` reads it."""
+        ...
+
+
+@runtime_checkable
+class JointChain(Protocol):
+    """A chain that speaks for all chains of its fit, which differ in their graphs only."""
+
+    def target_probabilities(
+        self, tasks: Any, graphs: Sequence[Any]
+    ) -> Float[np.ndarray, "chain task variable"]:
+        """`Chain.target_probability` of the graphs of every chain."""
         ...

@@ -17,6 +17,9 @@ from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 
 __all__ = ["EvidenceChain", "EvidenceGraphs"]
 
+MOST_FLOATS = 2**22
+"""Graphs times tasks times variables that are judged at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class EvidenceGraphs:
@@ -105,11 +108,23 @@ class EvidenceChain:
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
-        index, counts = graphs.different
-        odds = self._prior.posterior_log_odds(self._log_ratio(tasks, graphs, index))
+        return self.target_probabilities(tasks, [graphs])[0]
+
+    def target_probabilities(
+        self, tasks: PreparedTasks, graphs: Sequence[EvidenceGraphs]
+    ) -> Float[np.ndarray, "chain task variable"]:
+        """The same of graphs of several chains; one that several have drawn is judged once."""
+        families, index, counts = _joined(graphs)
+        by_family = self.library.log_ratio(tasks, families).mT
+        counts = counts.to(by_family.device)
+        at_once = max(1, MOST_FLOATS // (len(by_family) * index.shape[1]))
+        total = torch.zeros((), dtype=torch.float64)
+        for part, count in zip(index.split(at_once), counts.split(at_once, 1), strict=True):
+            log_ratio = by_family[:, part.to(by_family.device)].movedim(0, 1)
+            probability = torch.sigmoid(self._prior.posterior_log_odds(log_ratio))
+            total = total + (count @ probability.flatten(1)).view(-1, *probability.shape[1:])
         # Divided last: shares that add up to a rounded one would give more than certainty.
-        total = (torch.sigmoid(odds) * counts.to(odds.device).view(-1, 1, 1)).sum(0)
-        return (total / counts.sum().to(odds.device)).cpu().numpy()
+        return (total / counts.sum(1).view(-1, 1, 1)).cpu().numpy()
 
     def target_log_odds(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
@@ -169,3 +184,20 @@ class EvidenceChain:
     ) -> Float[Tensor, "draw task variable"]:
         by_family = self.library.log_ratio(tasks, graphs.families)
         return by_family[index.to(by_family.device)].mT
+
+
+def _joined(
+    graphs: Sequence[EvidenceGraphs],
+) -> tuple[list[Family], Int[Tensor, "graph variable"], Float[Tensor, "chain graph"]]:
+    """The different families and graphs of several chains, and each chain's draws of each graph."""
+    families = list(dict.fromkeys(family for one in graphs for family in one.families))
+    position = {family: at for at, family in enumerate(families)}
+    parts = [torch.tensor([position[family] for family in one.families]) for one in graphs]
+    every = torch.cat([part[one.different[0]] for part, one in zip(parts, graphs, strict=True)])
+    index, graph = torch.unique(every, dim=0, return_inverse=True)
+    number = torch.cat([one.different[1] for one in graphs]).double()
+    chain = torch.arange(len(graphs)).repeat_interleave(
+        torch.tensor([len(one.different[1]) for one in graphs])
+    )
+    counts = torch.zeros(len(graphs), len(index), dtype=torch.float64)
+    return families, index, counts.index_put_((chain, graph), number)

@@ -12,7 +12,7 @@ from pyro_metacadi.checks import check_count, check_seed, check_threshold
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
-from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs
+from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
 from pyro_metacadi.inference.training import stream_seed
 
 if TYPE_CHECKING:
@@ -190,17 +190,19 @@ class Posterior:
 
     @cached_property
     def _target_prob_per_chain(self) -> np.ndarray:
-        probs = [
-            chain.target_probability(self._prepared, graphs)
-            for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
-        ]
+        first, drawn = self._chains[0], self._graphs(self._num_graphs, seed=self._seed)
+        if isinstance(first, JointChain):
+            probs = first.target_probabilities(self._prepared, [graphs for _, graphs in drawn])
+        else:
+            each = [chain.target_probability(self._prepared, graphs) for chain, graphs in drawn]
+            probs = np.stack(each)
         finite = np.isfinite(probs).all(axis=(0, 2))
         if not finite.all():
             raise MetaCaDIError(
                 f"targets: expected finite probabilities, got NaN at task "
                 f"{self.tasks.tasks[finite.argmin()]!r}. Fit the model again: it is damaged."
             )
-        return np.stack(probs)
+        return probs
 
     def _graphs(self, num_draws: int, *, seed: int) -> list[tuple[Chain, Graphs]]:
         num_draws = check_count("num_draws", num_draws)
