@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_metacadi.inference.densities import Integrated, Prediction
 from pyro_metacadi.inference.judging import judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.portions import CACHE_FLOATS
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle
@@ -72,7 +73,7 @@ class FittedMechanisms:
         self._joined: dict[tuple[Family, ...], Joined] = {}
 
     def of(self, families: Sequence[Family]) -> Joined:
-        """Of families with equally many inputs."""
+        """Of families with equally many landmarks."""
         missing = [family for family in families if family not in self._fitted]
         for batch, design in self.evidence.designs(missing):
             self._fitted.update(zip(batch, self._fit_new(batch, design), strict=True))
@@ -96,12 +97,13 @@ class FittedMechanisms:
 
         Args:
             rows: Of any tasks.
-            batches: Families with equally many inputs each.
+            batches: Families with equally many landmarks each.
             row_by_row: Whether all rows of a task count in full.
             in_sample: Whether one more row of each task is asked about, too.
         """
         evidence = self.evidence
         correlation = 0.0 if row_by_row else evidence.hyperparameters.correlation
+        batches = self._merged(batches, num_rows=len(rows.x))
         order = [family for batch in batches for family in batch]
         values = evidence.values(rows, order, weight=kish_weight(rows.num_rows, correlation))
         fitted = [self.of(batch) for batch in batches]
@@ -115,6 +117,24 @@ class FittedMechanisms:
             _hurdles_of([one.hurdle for one in fitted], join=torch.cat),
             Integrated.joined(weights),
         )
+
+    def _merged(
+        self, batches: Sequence[Sequence[Family]], *, num_rows: int
+    ) -> list[Sequence[Family]]:
+        """Neighbours with equally many landmarks in one batch, where their features fit in memory.
+
+        What few rows say takes as long to compute for one family as for many.
+        """
+        merged: list[Sequence[Family]] = []
+        for batch in batches:
+            features = self.evidence.num_features(batch[0])
+            together = [*merged[-1], *batch] if merged else batch
+            alike = features == self.evidence.num_features(together[0])
+            if merged and alike and len(together) * features * num_rows <= CACHE_FLOATS:
+                merged[-1] = together
+            else:
+                merged.append(batch)
+        return merged
 
     def _integrated(
         self,
