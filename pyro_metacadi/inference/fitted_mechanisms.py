@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.inference.densities import Integrated, Prediction
@@ -39,9 +39,9 @@ class _Fitted(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Mechanisms of several families, and what they read (`MechanismEvidence.input_mask`)."""
+    """Mechanisms of several families, and how alike rows are to what they were fitted to."""
 
-    inputs: Bool[Tensor, "set input"]
+    similarity: Callable[[Float[Tensor, "row input"]], Float[Tensor, "set row landmark"]]
     projection: Float[Tensor, "set landmark output"]
     constant: Float[Tensor, "set 1 output"]
     noise_variance: Float[Tensor, " set"]
@@ -49,9 +49,9 @@ class Joined(NamedTuple):
     hurdle: Hurdle | None
 
     @classmethod
-    def of(cls, fitted: Sequence[_Fitted], inputs: Bool[Tensor, "set input"]) -> "Joined":
+    def of(cls, fitted: Sequence[_Fitted], similarity: Callable[[Tensor], Tensor]) -> "Joined":
         return cls(
-            inputs,
+            similarity,
             torch.stack([one.projection for one in fitted]),
             torch.stack([one.constant for one in fitted]),
             torch.stack([one.noise_variance for one in fitted]),
@@ -82,7 +82,7 @@ class FittedMechanisms:
             if len(self._joined) >= MOST_JOINED:
                 self._joined.clear()
             parts = [self._fitted[family] for family in families]
-            self._joined[key] = Joined.of(parts, self.evidence.input_mask(families))
+            self._joined[key] = Joined.of(parts, self._similarity(families))
         return self._joined[key]
 
     def predict(
@@ -145,11 +145,7 @@ class FittedMechanisms:
         correlation: float,
         in_sample: bool,
     ) -> Integrated:
-        """In float64: in float32 it would depend on how many rows there are."""
-        kernel = self.evidence.hyperparameters.kernel
-        landmarks = self.evidence.landmarks_of(batch).double()
-        similar = kernel.correlation(rows.inputs, landmarks, fitted.inputs)
-        output = similar @ fitted.projection + fitted.constant
+        output = fitted.similarity(rows.inputs) @ fitted.projection + fitted.constant
         # A copy: all of the output would be kept for the sake of a view.
         mean, scaled, features = output[..., 0].clone(), output[..., 1:], None
         if self.evidence.hyperparameters.redrawn_share > 0:
@@ -164,6 +160,13 @@ class FittedMechanisms:
             correlation=correlation,
             in_sample=in_sample,
         )
+
+    def _similarity(self, families: Sequence[Family]) -> Callable[[Tensor], Tensor]:
+        """In float64: in float32 it would depend on how many rows there are."""
+        evidence = self.evidence
+        landmarks = evidence.landmarks_of(families).double()
+        kernel = evidence.hyperparameters.kernel
+        return kernel.with_landmarks(landmarks, evidence.input_mask(families))
 
     def _fit_new(self, batch: Sequence[Family], design: Design) -> list[_Fitted]:
         evidence, hyper = self.evidence, self.evidence.hyperparameters

@@ -6,7 +6,9 @@ With w > 0 the function may vary slowly with some of its inputs and quickly with
 out, k mixes all ways to share them out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -45,11 +47,20 @@ class Kernel:
             landmarks: Rows to compare with.
             inputs: Which columns each set reads; none gives 1.
         """
+        return self.with_landmarks(landmarks, inputs)(x)
+
+    def with_landmarks(
+        self, landmarks: Float[Tensor, "landmark input"], inputs: Bool[Tensor, "set input"]
+    ) -> Callable[[Float[Tensor, "row input"]], Float[Tensor, "set row landmark"]]:
+        """`correlation` as a function of rows: what does not depend on them is computed once."""
         columns, read = _columns_read(inputs)
         if self.long_share > 0:
-            return _of_two_scales(self, x, landmarks, columns=columns, read=read)
-        mask = read.to(x.dtype).unsqueeze(-1)
-        return _gaussian(self, x.mT[columns] * mask, landmarks.mT[columns] * mask)
+            return partial(_of_two_scales, self, landmarks, columns=columns, read=read)
+        mask = read.to(landmarks.dtype).unsqueeze(-1)
+        places = landmarks.mT[columns] * mask
+        scale, right = -0.5 / self.length_scale**2, places.square().sum(1, keepdim=True)
+        points = torch.cat([-2 * scale * places, torch.full_like(right, scale), scale * right], 1)
+        return partial(_gaussian, points, columns=columns, mask=mask)
 
 
 def _columns_read(
@@ -62,22 +73,23 @@ def _columns_read(
 
 
 def _gaussian(
-    kernel: Kernel,
-    x: Float[Tensor, "set place row"],
-    landmarks: Float[Tensor, "set place landmark"],
+    points: Float[Tensor, "set place_and_two landmark"],
+    x: Float[Tensor, "row input"],
+    *,
+    columns: Int[Tensor, "set place"],
+    mask: Float[Tensor, "set place 1"],
 ) -> Float[Tensor, "set row landmark"]:
     """One product of matrices, the squares of both sides among the inputs."""
-    scale = -0.5 / kernel.length_scale**2
-    left, right = (side.square().sum(1, keepdim=True) for side in (x, landmarks))
-    rows = torch.cat([x, left, torch.ones_like(left)], 1)
-    points = torch.cat([-2 * scale * landmarks, torch.full_like(right, scale), scale * right], 1)
+    places = x.mT[columns] * mask
+    left = places.square().sum(1, keepdim=True)
+    rows = torch.cat([places, left, torch.ones_like(left)], 1)
     return (rows.mT @ points).clamp_(max=0).exp_()
 
 
 def _of_two_scales(
     kernel: Kernel,
-    x: Float[Tensor, "row input"],
     landmarks: Float[Tensor, "landmark input"],
+    x: Float[Tensor, "row input"],
     *,
     columns: Int[Tensor, "set place"],
     read: Bool[Tensor, "set place"],
