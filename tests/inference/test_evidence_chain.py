@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from pyro_metacadi.inference import evidence_chain as module
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import families_of
 from pyro_metacadi.ops.graphs import is_dag
 from pyro_metacadi.ops.target_counts import CountedTargets
-from tests.helpers import evidence_fit, random_states, tiny_world
+from tests.helpers import evidence_fit, random_dag, random_states, tiny_world
 
 
 def chain():
@@ -43,6 +44,20 @@ def test_different_graphs_count_as_often_as_they_were_drawn():
         assert len(torch.unique(index, dim=0)) == len(index)
         each = torch.sigmoid(chain().target_log_odds(tasks, graphs)).mean(0)
         found = chain().target_probability(tasks, graphs)
+        np.testing.assert_allclose(found, each, atol=1e-12)
+
+
+@pytest.mark.parametrize("most_floats", [1, 500, module.MOST_FLOATS])
+def test_chains_together_say_what_each_says_alone(monkeypatch, most_floats):
+    monkeypatch.setattr(module, "MOST_FLOATS", most_floats)
+    tasks = prepared(new_world().tasks)
+    whole, part = chain().draw_graphs(40, seed=0), chain().draw_graphs(7, seed=0)
+    strangers = torch.stack([random_dag(4, seed=seed) for seed in range(9)])
+    other = EvidenceGraphs(strangers, torch.zeros(9, dtype=torch.float64))
+    drawn = [whole, part, other, whole]
+    together = chain().target_probabilities(tasks, drawn)
+    for found, graphs in zip(together, drawn, strict=True):
+        each = torch.sigmoid(chain().target_log_odds(tasks, graphs)).mean(0)
         np.testing.assert_allclose(found, each, atol=1e-12)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pyro_metacadi import TaskDataset
+from pyro_metacadi.inference import fitted_mechanisms
 from pyro_metacadi.inference import library as module
 from pyro_metacadi.inference.empirical_bayes import initial_law
 from pyro_metacadi.inference.library import MechanismLibrary
@@ -62,6 +63,12 @@ def test_families_are_judged_in_groups_of_any_size(monkeypatch):
     together = ratios(tasks)
     monkeypatch.setattr(module, "MOST_FLOATS", 1)  # every batch alone
     torch.testing.assert_close(ratios(tasks), together)
+
+
+def test_families_of_one_batch_or_of_many_are_judged_alike(monkeypatch):
+    expected = ratios(new_tasks())
+    monkeypatch.setattr(fitted_mechanisms, "BATCH_FLOATS", 0)
+    torch.testing.assert_close(ratios(new_tasks()), expected, atol=1e-9, rtol=0)
 
 
 def test_a_task_that_was_trained_on_keeps_the_targets_found_then():

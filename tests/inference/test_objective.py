@@ -170,6 +170,15 @@ def test_the_loss_is_the_weighted_sum_of_the_terms():
     assert not any(term.requires_grad for term in terms.values())
 
 
+@pytest.mark.parametrize("graph_prior", [None, DensePrior])
+def test_the_loss_is_the_same_whether_or_not_pyro_checks_laws(graph_prior):
+    chain, found = tiny_chain(graph_prior=graph_prior), []
+    for checked in (False, True):
+        with pyro.validation_enabled(checked):
+            found.append(value_and_gradients(chain, PaperObjective()))
+    torch.testing.assert_close(found[0], found[1])
+
+
 @pytest.mark.parametrize(
     ("weight", "term"),
     [

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import gradcheck
 
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.training import isolated
@@ -73,6 +74,16 @@ def test_interventional_predictions_are_the_readout_times_the_features():
     features, readout = torch.randn(2, D, 5, 3), torch.randn(2, D, 3)
     predicted = mechanisms().intervene(features, readout)
     torch.testing.assert_close(predicted, torch.einsum("tinf,tif->tni", features, readout))
+
+
+def test_features_are_the_scaled_network_and_a_constant_and_their_gradients_are_right():
+    x, adjacency = torch.randn(2, 3, D).double(), torch.ones(D, D).double().requires_grad_()
+    module = mechanisms()
+    features = module.features(x, adjacency)
+    hidden = module.interventional(x.flatten(0, 1), adjacency).unflatten(-2, (2, 3))
+    torch.testing.assert_close(features[..., :-1], hidden.transpose(0, 1) / 5**0.5)
+    assert (features[..., -1] == 1).all()
+    assert gradcheck(lambda graph: module.features(x, graph), [adjacency])
 
 
 def test_shared_features_are_one_network_for_all_variables():
