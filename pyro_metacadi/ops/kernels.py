@@ -47,7 +47,7 @@ class Kernel:
             landmarks: Rows to compare with.
             inputs: Which columns each set reads; none gives 1.
         """
-        return self.with_landmarks(landmarks, inputs)(x)
+        return self.with_landmarks(landmarks.to(x.dtype), inputs)(x)
 
     def with_landmarks(
         self, landmarks: Float[Tensor, "landmark input"], inputs: Bool[Tensor, "set input"]

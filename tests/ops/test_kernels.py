@@ -66,3 +66,14 @@ def test_kernels_of_large_or_equal_values_are_finite():
         x = scale * points(9, 4, dtype=torch.float32)
         for kernel in KERNELS:
             assert kernel.correlation(x, x, MASKS).isfinite().all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_kernel_has_the_precision_of_its_rows(kernel):
+    x, landmarks = points(5, 4), points(3, 4, dtype=torch.float32)
+    found = kernel.correlation(x, landmarks, MASKS)
+    assert found.dtype == torch.float64
+    again = kernel.with_landmarks(landmarks.double(), MASKS)
+    for rows in (x, x.flip(0)):
+        torch.testing.assert_close(again(rows), kernel.correlation(rows, landmarks, MASKS))
+    torch.testing.assert_close(again(x), found)
