@@ -153,7 +153,6 @@ class SVIEngine:
             step = step_memory(
                 self.components.build_objective()(*chain),
                 batch,
-                num_features=chain.model.mechanisms.num_features,
                 support_size=options.support_size,
                 query_size=options.query_size,
             )

@@ -7,8 +7,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from pyro.infer.elbo import ELBOModule
 from torch import Tensor
 
@@ -20,6 +23,9 @@ __all__ = ["StepMemory", "step_memory"]
 
 OVERHEAD = 1.5
 """Of what a step keeps for its gradients, the peak on the way back."""
+
+TENSOR_BYTES = 4000
+"""Of what autograd notes of a tensor that is computed again, beside its values."""
 
 PARAMETER_COPIES = 4
 """Parameters, their gradients, and two moments of the optimiser."""
@@ -33,43 +39,50 @@ class StepMemory:
         fixed: Whatever the number of tasks.
         held: For every task, even where few are computed at once.
         computed: For every task that is computed at once.
+        piece: For every group of tasks that is computed at once: what autograd notes of it.
     """
 
     fixed: float
     held: float
     computed: float
+    piece: float
 
     def least(self, num_tasks: int) -> int:
-        """Of a step that computes one task at a time."""
-        return math.ceil(self.fixed + num_tasks * self.held + self.computed)
+        """Of a step that computes as many tasks at once as takes the least memory."""
+        return math.ceil(self._by_number(num_tasks).min())
 
     def most(self, num_tasks: int) -> int:
         """Of a step that computes all tasks at once."""
         return math.ceil(self.fixed + num_tasks * (self.held + self.computed))
 
     def at_once(self, num_tasks: int, budget: int) -> int | None:
-        """How many tasks to compute at once; None for all.
+        """How many tasks to compute at once, as many as fit; None for all.
 
         Raises:
-            ConfigError: Not even one would fit.
+            ConfigError: No number would fit.
         """
         if self.most(num_tasks) <= budget:
             return None
-        fitting = int((budget - self.fixed - num_tasks * self.held) // self.computed)
-        if fitting < 1:
+        fitting = np.flatnonzero(self._by_number(num_tasks) <= budget)
+        if not len(fitting):
             raise ConfigError(
                 f"memory_budget: expected at least {self.least(num_tasks):,} bytes, for a step "
-                f"that sees {num_tasks} tasks and computes them one at a time, got {budget:,}. "
+                f"that sees {num_tasks} tasks and computes few of them at a time, got {budget:,}. "
                 f"Raise it, or lower Training.tasks_per_step."
             )
-        return fitting
+        return int(fitting[-1]) + 1
+
+    def _by_number(self, num_tasks: int) -> Float[np.ndarray, " number"]:
+        """Of steps that compute one task at a time, two, ..., up to all."""
+        number = np.arange(1, num_tasks + 1)
+        pieces = self.computed * number + self.piece * np.ceil(num_tasks / number)
+        return self.fixed + self.held * num_tasks + pieces
 
 
 def step_memory(
     loss: ELBOModule,
     batch: AnyBatch,
     *,
-    num_features: int,
     support_size: int,
     query_size: int | None,
 ) -> StepMemory:
@@ -78,7 +91,6 @@ def step_memory(
     Args:
         loss: Of the tasks of a step.
         batch: All rows of all tasks.
-        num_features: Of a mechanism.
         support_size: See `TaskBatch.split`.
         query_size: See `TaskBatch.split`.
     """
@@ -87,25 +99,29 @@ def step_memory(
         task = batch.choose(torch.zeros(1, dtype=torch.long, device=batch.device))
         rows = task.split(support_size, query_size=query_size)
 
-        def kept(num_tasks: int, at_once: int | None) -> int:
+        def kept(num_tasks: int, at_once: int | None) -> "_Kept":
             same = rows.choose(torch.zeros(num_tasks, dtype=torch.long, device=batch.device))
-            return _kept_bytes(loss, replace(same, at_once=at_once))
+            return _kept(loss, replace(same, at_once=at_once))
 
         one, two = kept(1, None), kept(2, None)
-        held = max(0, kept(3, 1) - kept(2, 1))
-    computed = max(1, two - one - held)
+        held = max(0, kept(3, 1).num_bytes - kept(2, 1).num_bytes)
+    computed = max(1, two.num_bytes - one.num_bytes - held)
     parameters = sum(p.numel() * p.element_size() for p in loss.parameters())
-    fixed = max(0, one - held - computed) * OVERHEAD + PARAMETER_COPIES * parameters
-    # Features of the query rows are handed to the noise, which may not keep them.
-    features = rows.x.nbytes * num_features
-    return StepMemory(fixed, held * OVERHEAD + features, computed * OVERHEAD)
+    fixed = max(0, one.num_bytes - held - computed) * OVERHEAD + PARAMETER_COPIES * parameters
+    piece = one.num_tensors * TENSOR_BYTES
+    return StepMemory(fixed, held * OVERHEAD, computed * OVERHEAD, piece)
 
 
-def _kept_bytes(loss: ELBOModule, batch: TaskBatch) -> int:
-    with _kept_for_gradients() as kept:
+class _Kept(NamedTuple):
+    num_bytes: int
+    num_tensors: int
+
+
+def _kept(loss: ELBOModule, batch: TaskBatch) -> _Kept:
+    with _kept_for_gradients() as sizes:
         value = loss(batch)
     del value
-    return sum(kept.values())
+    return _Kept(sum(sizes.values()), len(sizes))
 
 
 @contextmanager

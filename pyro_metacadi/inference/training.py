@@ -186,7 +186,6 @@ def train(
         needed = step_memory(
             objective(model, guide),
             batch,
-            num_features=model.mechanisms.num_features,
             support_size=options.support_size,
             query_size=options.query_size,
         )

@@ -137,10 +137,12 @@ class MetaCaDIModel(PyroModule):
     def _predict(
         self, adjacency: Tensor, x: Tensor, target: Tensor, readout: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mean of Eq. 2, the observational or at a target the interventional; and features."""
+        """Mean of Eq. 2, observational or at a target interventional; features for the noise."""
         features = self.mechanisms.features(x, adjacency)
         observational = self.mechanisms.observe(x, adjacency)
         interventional = self.mechanisms.intervene(features, readout.squeeze(-3))
+        if not getattr(self.noise, "reads_features", True):
+            features = features[..., :0]  # nobody would read what memory may have no room for
         return torch.lerp(observational, interventional, target), features
 
     def _residual(

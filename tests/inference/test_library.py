@@ -67,7 +67,7 @@ def test_families_are_judged_in_groups_of_any_size(monkeypatch):
 
 def test_families_of_one_batch_or_of_many_are_judged_alike(monkeypatch):
     expected = ratios(new_tasks())
-    monkeypatch.setattr(fitted_mechanisms, "BATCH_FLOATS", 0)
+    monkeypatch.setattr(fitted_mechanisms, "CACHE_FLOATS", 0)
     torch.testing.assert_close(ratios(new_tasks()), expected, atol=1e-9, rtol=0)
 
 

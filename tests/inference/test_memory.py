@@ -13,7 +13,7 @@ from pyro_metacadi.inference.memory import StepMemory, _kept_for_gradients, step
 from pyro_metacadi.inference.training import Training, isolated, train
 from tests.helpers import TINY, build, tiny_tasks
 
-NEED = StepMemory(fixed=1000, held=10, computed=100)
+NEED = StepMemory(fixed=1000, held=10, computed=100, piece=50)
 
 
 def batch_of(num_tasks, *, num_variables=3, rows=20):
@@ -29,16 +29,17 @@ def loss_of(num_variables=3):
 
 @pytest.mark.parametrize(
     ("budget", "at_once"),
-    [(1000 + 20 * 110, None), (1000 + 20 * 110 - 1, 19), (1300, 1), (1399, 1), (1400, 2)],
+    # 1200 for 20 tasks, and of k at a time 100 k + 50 ceil(20 / k): 700 for 3, 650 for 4, ...
+    [(3200, None), (3199, 18), (1850, 4), (1851, 4), (1899, 4), (1900, 5), (2000, 6)],
 )
 def test_as_many_tasks_are_computed_at_once_as_fit(budget, at_once):
     assert NEED.at_once(20, budget) == at_once
 
 
-def test_a_budget_for_not_even_one_task_is_refused_with_the_least_that_would_do():
-    assert NEED.least(20) == 1300
-    with pytest.raises(ConfigError, match=r"at least 1,300 bytes.*20 tasks.*got 1,299.*tasks_per"):
-        NEED.at_once(20, 1299)
+def test_a_budget_for_no_number_of_tasks_is_refused_with_the_least_that_would_do():
+    assert NEED.least(20) == 1850
+    with pytest.raises(ConfigError, match=r"at least 1,850 bytes.*20 tasks.*got 1,849.*tasks_per"):
+        NEED.at_once(20, 1849)
 
 
 @pytest.mark.parametrize("num_tasks", [4, 30])
@@ -46,11 +47,13 @@ def test_a_budget_for_not_even_one_task_is_refused_with_the_least_that_would_do(
 def test_what_few_tasks_keep_tells_what_many_keep(num_tasks, at_once):
     with isolated(0):
         loss, batch = loss_of(), batch_of(num_tasks)
-        need = step_memory(loss, batch, num_features=5, support_size=3, query_size=8)
+        need = step_memory(loss, batch, support_size=3, query_size=8)
         rows = replace(batch.split(3, query_size=8), at_once=at_once)
         with _kept_for_gradients() as kept:
             loss(rows)
-    estimate = need.least(num_tasks) if at_once else need.most(num_tasks)
+    estimate = need.most(num_tasks)
+    if at_once:
+        estimate = need.fixed + num_tasks * need.held  # the rest is computed again, and not kept
     assert sum(kept.values()) < estimate < 3 * sum(kept.values()) + 20_000
 
 
@@ -58,7 +61,7 @@ def test_measuring_draws_none_of_the_random_numbers():
     with isolated(0):
         loss, batch = loss_of(), batch_of(4)
         before = torch.random.get_rng_state()
-        step_memory(loss, batch, num_features=5, support_size=3, query_size=8)
+        step_memory(loss, batch, support_size=3, query_size=8)
         assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -71,9 +74,7 @@ def test_training_in_pieces_gives_the_same_parameters(patience):
         with isolated(1):
             chain = build()
             objective = Components.resolve(**TINY).build_objective()
-            need = step_memory(
-                objective(*chain), tasks, num_features=5, support_size=3, query_size=8
-            )
+            need = step_memory(objective(*chain), tasks, support_size=3, query_size=8)
             memory = need.most(6) if generous else need.least(6)
             run = train(*chain, tasks, objective=objective, options=options, memory=memory)
         ends.append((run.history["loss"], chain.tensors()))

@@ -28,6 +28,7 @@ class GaussianNoise(PyroModule):
         ConfigError: `scale` is not positive.
     """
 
+    reads_features = False
     scale: Tensor
 
     def __init__(self, num_variables: int, num_features: int, *, scale: float = 1.0) -> None:
@@ -54,6 +55,8 @@ class LearnedGaussianNoise(PyroModule):
         num_variables: d.
         num_features: Features of a mechanism; unused.
     """
+
+    reads_features = False
 
     def __init__(self, num_variables: int, num_features: int) -> None:
         super().__init__()

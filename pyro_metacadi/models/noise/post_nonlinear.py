@@ -43,6 +43,8 @@ class PostNonlinearNoise(PyroModule):
     2003.
     """
 
+    reads_features = False
+
     def __init__(self, num_variables: int, num_features: int, *, num_steps: int = 5) -> None:
         super().__init__()
         if num_steps < 1:

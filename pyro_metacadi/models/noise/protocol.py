@@ -17,7 +17,10 @@ def bounded(value: Tensor, limit: float) -> Tensor:
 
 @runtime_checkable
 class Noise(Protocol):
-    """What the model asks of a noise model; built as ``cls(num_variables, num_features)``."""
+    """What the model asks of a noise model; built as ``cls(num_variables, num_features)``.
+
+    One with ``reads_features = False`` is given features of width 0, which saves memory.
+    """
 
     def linearize(
         self,

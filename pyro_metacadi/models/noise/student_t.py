@@ -39,6 +39,8 @@ class StudentTNoise(PyroModule):
     1989.
     """
 
+    reads_features = False
+
     def __init__(
         self, num_variables: int, num_features: int, *, degrees_of_freedom: float = 6.0
     ) -> None:
