@@ -221,7 +221,10 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", choices=("evidence", "svi"), default="evidence",
         help="svi is the paper's, of which --steps are gradient steps; default: evidence",
     )  # fmt: skip
-    fit.add_argument("--memory", metavar="BYTES", help="such as 4GB; default: half of all")
+    fit.add_argument(
+        "--memory", metavar="BYTES",
+        help="to compute with, such as 4GB; default: half of the machine's, or of the GPU's",
+    )  # fmt: skip
     fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
     fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
     fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
