@@ -41,7 +41,11 @@ def log_normalise(tasks: TaskDataset, *, total: float | int = 10_000) -> TaskDat
     values = np.log1p(tasks.values / np.where(depth > 0, depth, 1.0) * total)
     pieces: list[Any] = np.split(values, np.cumsum(tasks.num_rows)[:-1])
     return TaskDataset.from_arrays(
-        pieces, variables=tasks.variables, tasks=tasks.tasks, covariates=tasks.covariates
+        pieces,
+        variables=tasks.variables,
+        tasks=tasks.tasks,
+        covariates=tasks.covariates,
+        known_targets=tasks.known_targets,
     )
 
 

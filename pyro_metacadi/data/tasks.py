@@ -3,13 +3,21 @@
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 
 from pyro_metacadi.data.covariates import as_covariates, joined, taken
+from pyro_metacadi.data.declared import (
+    Names,
+    as_known,
+    declared,
+    joined_known,
+    same_known,
+    summary,
+)
 from pyro_metacadi.data.names import check_names, listed, position_of, positions
 from pyro_metacadi.data.ondisk import RowsOnDisk
 from pyro_metacadi.data.rows import pieces, random_rows
@@ -39,6 +47,8 @@ class TaskDataset:
         covariates: What else was measured in every row and no mechanism can change, such as cell
             type, batch or dose: name -> read-only array [rows], of float64 (a quantity) or of
             strings (groups).
+        known_targets: What is known of who was hit, see `declare`: read-only int8 of shape
+            [task, variable], 1 (hit), 0 (not hit) or -1 (unknown); None if nothing is known.
     """
 
     values: Float[np.ndarray, "rows variable"]
@@ -46,10 +56,17 @@ class TaskDataset:
     variables: tuple[str, ...]
     tasks: tuple[str, ...]
     covariates: Mapping[str, Array] = field(default_factory=lambda: as_covariates(None))
+    known_targets: Int8[np.ndarray, "task variable"] | None = None
 
     @classmethod
     def from_arrays(
-        cls, arrays: Any, *, variables: Any = None, tasks: Any = None, covariates: Any = None
+        cls,
+        arrays: Any,
+        *,
+        variables: Any = None,
+        tasks: Any = None,
+        covariates: Any = None,
+        known_targets: Any = None,
     ) -> "TaskDataset":
         """Build a dataset from one array for each task.
 
@@ -60,11 +77,12 @@ class TaskDataset:
             tasks: Names of the tasks; by default task1, task2, ...
             covariates: Name -> values of all rows, task after task: numbers are quantities, text
                 names groups.
+            known_targets: Matrix [task, variable] of 1 (hit), 0 (not hit) and -1 (unknown).
 
         Raises:
             DataError: No tasks, rows or variables; not two-dimensional; unequal columns; values
                 that are not finite numbers; the wrong number of names, or one of them twice;
-                covariates that are missing, or neither numbers nor text.
+                covariates that are missing, or neither numbers nor text; other known targets.
         """
         parts = as_tasks(arrays)
         task_names = check_names(tasks, what="tasks", count=len(parts), default="task")
@@ -78,7 +96,8 @@ class TaskDataset:
         num_rows = np.array([len(table) for table in tables])
         values.flags.writeable = num_rows.flags.writeable = False
         beside = as_covariates(covariates, num_rows=len(values), variables=names)
-        return cls(values, num_rows, names, task_names, beside)
+        known = as_known(known_targets, Names(task_names, names))
+        return cls(values, num_rows, names, task_names, beside, known)
 
     @classmethod
     def from_dataframe(
@@ -242,11 +261,16 @@ class TaskDataset:
             rows: Of each new task, where its rows are in `values`.
             tasks: Names of the new tasks.
         """
+        known = self.known_targets
+        if known is not None:
+            ends = np.cumsum(self.num_rows)
+            known = known[[int(np.searchsorted(ends, kept[0], side="right")) for kept in rows]]
         return TaskDataset.from_arrays(
             [self.values[kept] for kept in rows],
             variables=self.variables,
             tasks=tasks,
             covariates=taken(self.covariates, np.concatenate(rows)),
+            known_targets=known,
         )
 
     @property
@@ -262,9 +286,13 @@ class TaskDataset:
         """
         names = check_names(variables, what="variables")
         columns = [position_of(name, among=self.variables, what="variable") for name in names]
-        parts = [rows[:, columns] for rows in self.arrays]
+        known = self.known_targets
         return TaskDataset.from_arrays(
-            parts, variables=names, tasks=self.tasks, covariates=self.covariates
+            [rows[:, columns] for rows in self.arrays],
+            variables=names,
+            tasks=self.tasks,
+            covariates=self.covariates,
+            known_targets=None if known is None else known[:, columns],
         )
 
     def align(self, variables: Sequence[str]) -> "TaskDataset":
@@ -298,7 +326,68 @@ class TaskDataset:
             variables=self.variables,
             tasks=[name for part in parts for name in part.tasks],
             covariates=joined([part.covariates for part in parts]),
+            known_targets=joined_known(
+                [(part.known_targets, len(part)) for part in parts], len(self.variables)
+            ),
         )
+
+    def declare(
+        self,
+        tasks: Any = slice(None),
+        *,
+        hit: Sequence[str] = (),
+        not_hit: Sequence[str] = (),
+        exactly: Sequence[str] | None = None,
+    ) -> "TaskDataset":
+        """Return the dataset with some targets declared: inference then takes them as known.
+
+        >>> tasks.declare("guide7", hit=["PKA"])          # doctest: +SKIP
+        >>> tasks.declare("guide8", exactly=["PKA"])      # doctest: +SKIP
+        >>> tasks.declare(not_hit=["age"])                # doctest: +SKIP
+
+        The first leaves off-targets open, the second says that there are none, the third that no
+        task hits this variable. Declarations add up.
+
+        Args:
+            tasks: The tasks meant, as in ``self[tasks]``; by default all.
+            hit: Variables that each of them hit; others may be hit as well.
+            not_hit: Variables that none of them hit.
+            exactly: All variables that each of them hit, given alone; ``[]`` for none.
+
+        Raises:
+            DataError: Unknown tasks or variables, nothing declared, or a variable declared both hit
+                and not hit, now or before.
+        """
+        known = declared(
+            self.known_targets,
+            Names(self.tasks, self.variables),
+            at=positions(tasks, tasks=self.tasks),
+            hit=hit,
+            not_hit=not_hit,
+            exactly=exactly,
+        )
+        return replace(self, known_targets=known)
+
+    def declare_observational(self, tasks: Any) -> "TaskDataset":
+        """Return the dataset with `tasks` declared to hit nothing: ``declare(tasks, exactly=[])``.
+
+        Raises:
+            DataError: As `declare`.
+        """
+        return self.declare(tasks, exactly=[])
+
+    def with_known_targets(self, known_targets: Any) -> "TaskDataset":
+        """Return the dataset with these declarations instead of its own.
+
+        Args:
+            known_targets: Matrix [task, variable] of 1 (hit), 0 (not hit) and -1 (unknown); None
+                forgets all that was declared.
+
+        Raises:
+            DataError: Another shape, or other values.
+        """
+        known = as_known(known_targets, Names(self.tasks, self.variables))
+        return replace(self, known_targets=known)
 
     def split_rows(
         self, rows_per_task: int, *, seed: Any = None, drop_remainder: bool = False
@@ -341,6 +430,8 @@ class TaskDataset:
     def to_dataframe(self, task: str = "task") -> "pandas.DataFrame":
         """Return all rows as a DataFrame: task names in column `task`, covariates, variables.
 
+        Declared targets are not in it.
+
         Raises:
             DataError: A variable or covariate has the name `task`.
         """
@@ -364,6 +455,7 @@ class TaskDataset:
             and np.array_equal(self.values, other.values)
             and list(self.covariates) == list(other.covariates)
             and all(np.array_equal(a, other.covariates[n]) for n, a in self.covariates.items())
+            and same_known(self.known_targets, other.known_targets)
         )
 
     def __repr__(self) -> str:
@@ -372,7 +464,8 @@ class TaskDataset:
         beside = f"; covariates: {listed(self.covariates)}" if self.covariates else ""
         return (
             f"TaskDataset({len(self)} tasks: {listed(self.tasks)}; {len(self.variables)} "
-            f"variables: {listed(self.variables)}; {rows} rows a task{beside})"
+            f"variables: {listed(self.variables)}; {rows} rows a task{beside}"
+            f"{summary(self.known_targets)})"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
@@ -387,5 +480,6 @@ class TaskDataset:
             variables=self.variables,
             tasks=self.tasks,
             covariates=dict(self.covariates),
+            known_targets=self.known_targets,
         )
         return build, (self.arrays,)
