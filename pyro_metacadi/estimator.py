@@ -122,7 +122,8 @@ class MetaCaDI:
         step (svi). All of them have the model afterwards.
 
         Args:
-            tasks: Experiments; the targets of none are known, observational ones are welcome. Every
+            tasks: Experiments; observational ones are welcome. What is known of their targets is
+                declared in them (`TaskDataset.declare`) and taken as known; nothing need be. Every
                 mechanism may read their covariates (evidence only). Rows on disk
                 (`TaskDataset.open`) stay there with svi, whose steps read the rows that they use.
             num_steps: svi: gradient steps at most (see `Training`); evidence: graphs kept of each
@@ -149,8 +150,8 @@ class MetaCaDI:
             MetaCaDIError: The loss diverged.
 
         Warns:
-            MetaCaDIWarning: The data cannot tell what is asked, training did not converge, or the
-                targets collapsed.
+            MetaCaDIWarning: The data cannot tell what is asked, training did not converge, the
+                targets collapsed, or the rows speak against a declared target (10 nats or more).
         """
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
@@ -170,6 +171,7 @@ class MetaCaDI:
         )
         fit = Fitted(tasks, self._engine, scaling, chains, history, seed, converged)
         fit.warn_if_targets_collapsed()
+        fit.warn_of_conflicts(fit.training_posterior)
         self._fit = fit
         return self
 
@@ -246,7 +248,7 @@ class MetaCaDI:
 
         Args:
             tasks: New experiments of a few rows, over the same variables (in any order) and with
-                the same covariates.
+                the same covariates. Declared targets are taken as known.
             num_graphs: Graphs per chain that probabilities average over; default 32.
             seed: Of these graphs.
 
@@ -256,12 +258,14 @@ class MetaCaDI:
             ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
 
         Warns:
-            MetaCaDIWarning: Values so far from the training data that they had to be cut, or (with
-                the engine ``"svi"``) fewer rows than a variable has probable parents.
+            MetaCaDIWarning: Values so far from the training data that they had to be cut, rows that
+                speak against a declared target, or (with the engine ``"svi"``) fewer rows than a
+                variable has probable parents.
         """
         fit = self._fitted()
         posterior = fit.posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
         fit.warn_if_rows_are_few(posterior)
+        fit.warn_of_conflicts(posterior)
         return posterior
 
     def save(self, folder: str | os.PathLike[str]) -> None:

@@ -16,10 +16,12 @@ from pyro_metacadi.checks import check_count, check_seed
 from pyro_metacadi.components import chosen_factories
 from pyro_metacadi.data.checks import within_reach
 from pyro_metacadi.data.coding import CovariateCoding, from_codes
+from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES, Engine, Scaling
 from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.chains import Chain
+from pyro_metacadi.inference.conflicts import warn_of
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.storage import read_model, refuse_unless, write_model
 
@@ -91,7 +93,9 @@ class Fitted:
         posterior = self.training_posterior
         if self.tasks.on_disk:  # judging all would take as long as reading, and fitting to, all
             posterior = self.posterior(self.tasks[:FEW_TASKS], seed=self.seed)
-        mean = float(posterior.target_probs.mean())
+        probs, known = posterior.target_probs.values, posterior.tasks.known_targets
+        inferred = probs if known is None else probs[known == UNKNOWN]
+        mean = float(inferred.mean()) if inferred.size else 0.0
         if mean > COLLAPSED:
             warnings.warn(
                 f"targets: expected few per task, got a mean probability of {mean:.2f}, so that "
@@ -99,6 +103,10 @@ class Fitted:
                 MetaCaDIWarning,
                 stacklevel=3,
             )
+
+    def warn_of_conflicts(self, posterior: Posterior) -> None:
+        """Warn of declared targets that the rows speak against (one call below the user's)."""
+        warn_of(posterior.conflicts, stacklevel=3)
 
     def warn_if_rows_are_few(self, posterior: Posterior) -> None:
         """Warn of tasks whose rows cannot tell a variable's parents apart (one call below)."""
@@ -140,6 +148,8 @@ class Fitted:
         }
         if not self.tasks.on_disk:
             tensors["data.values"] = torch.tensor(self.tasks.values)
+        if self.tasks.known_targets is not None:
+            tensors["data.known_targets"] = torch.tensor(self.tasks.known_targets)
         if self.tasks.covariates:
             coding = CovariateCoding.of(self.tasks.covariates)
             tensors["data.covariates"] = torch.tensor(coding.codes(self.tasks.covariates))
@@ -216,13 +226,30 @@ def _read_tasks(
         kind = tensors["data.covariates"].dtype
         refuse_unless(kind == torch.float64, "data.covariates", kind)
         covariates = from_codes(tensors["data.covariates"].numpy(), groups)
-    names = {"variables": header["variables"], "tasks": header["tasks"]}
+    shape = (len(num_rows), len(header["variables"]))
+    beside = {
+        "variables": header["variables"],
+        "tasks": header["tasks"],
+        "covariates": covariates,
+    }
+    known = _read_known(tensors, shape=shape)
     if rows is not None:
-        counts = num_rows.numpy()
-        return TaskDataset.from_memmap(rows, num_rows=counts, covariates=covariates, **names)
+        mapped = TaskDataset.from_memmap(rows, num_rows=num_rows.numpy(), **beside)
+        return mapped.with_known_targets(known)
     parts = tensors["data.values"].tensor_split(num_rows.cumsum(0)[:-1])
     arrays = [part.numpy() for part in parts]
-    return TaskDataset.from_arrays(arrays, covariates=covariates, **names)
+    return TaskDataset.from_arrays(arrays, known_targets=known, **beside)
+
+
+def _read_known(tensors: Mapping[str, Tensor], *, shape: tuple[int, int]) -> Any:
+    known = tensors.get("data.known_targets")  # where nothing was declared, there is none
+    if known is None:
+        return None
+    fits = known.dtype == torch.int8 and known.shape == shape
+    refuse_unless(fits, "data.known_targets", [known.dtype, list(known.shape)])
+    values = known.unique().tolist()
+    refuse_unless(set(values) <= {HIT, NOT_HIT, UNKNOWN}, "data.known_targets", values)
+    return known.numpy()
 
 
 def _check_consistent(

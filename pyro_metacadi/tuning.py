@@ -141,7 +141,7 @@ def row_scores(
     Args:
         model: Fitted.
         query: Rows to predict.
-        support: Rows of the same tasks, which the model adapts to.
+        support: Rows of the same tasks, which the model adapts to, and their declared targets.
         num_graphs: Graphs of each chain that densities average over.
         seed: Of these.
 
@@ -163,7 +163,12 @@ def row_scores(
         )
     seen, asked = (within_reach(fit.scaling.transform(part), part) for part in aligned)
     density = row_log_density(
-        fit.chains, support=seen, query=asked, num_graphs=num_graphs, seed=seed
+        fit.chains,
+        support=seen,
+        query=asked,
+        num_graphs=num_graphs,
+        seed=seed,
+        known=aligned[0].known_targets,
     )
     scaling: Any = fit.scaling
     units = getattr(scaling, "representation", None) or scaling.standardizer

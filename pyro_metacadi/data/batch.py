@@ -1,12 +1,12 @@
 """Tasks of unequal size as padded tensors, split into support and query rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
@@ -28,6 +28,7 @@ class TaskBatch:
         mask: Which query rows exist.
         support: Support rows, zero where padded.
         support_mask: Which support rows exist.
+        known: Which targets are known: 1 hit, 0 not hit, -1 unknown; None if none is.
         population: Number of tasks that these were drawn from; None if these are all.
         at_once: How many tasks are computed at once, so that memory suffices; None for all.
     """
@@ -36,6 +37,7 @@ class TaskBatch:
     mask: Bool[Tensor, "task sample"]
     support: Float[Tensor, "task support variable"]
     support_mask: Bool[Tensor, "task support"]
+    known: Int8[Tensor, "task variable"] | None = None
     population: int | None = None
     at_once: int | None = None
 
@@ -44,6 +46,7 @@ class TaskBatch:
         cls,
         arrays: Sequence[Float[np.ndarray, "rows variable"]],
         *,
+        known: Int8[np.ndarray, "task variable"] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "TaskBatch":
@@ -55,7 +58,8 @@ class TaskBatch:
         mask = torch.arange(max(rows)) < torch.tensor(rows).unsqueeze(-1)
         data = torch.as_tensor(x, dtype=dtype, device=device)
         mask = mask.to(device)
-        return cls(data, mask, data, mask)
+        targets = None if known is None else torch.tensor(known, device=device)
+        return cls(data, mask, data, mask, targets)
 
     @property
     def num_tasks(self) -> int:
@@ -79,13 +83,18 @@ class TaskBatch:
 
     def to(self, device: torch.device | str) -> "TaskBatch":
         """The same batch on another device."""
-        tensors = {name: getattr(self, name).to(device) for name in TENSORS}
-        return replace(self, **tensors)
+        return self._changed(lambda tensor: tensor.to(device))
 
     def choose(self, index: Int[Tensor, " chosen"]) -> "TaskBatch":
         """Some of the tasks, which stand for all: sums over tasks are scaled up to those."""
-        tensors = {name: getattr(self, name)[index] for name in TENSORS}
-        return replace(self, **tensors, population=self.population or self.num_tasks)
+        chosen = self._changed(lambda tensor: tensor[index])
+        return replace(chosen, population=self.population or self.num_tasks)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "TaskBatch":
+        """With every tensor changed."""
+        known = None if self.known is None else change(self.known)
+        tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in TENSORS}
+        return replace(self, **tensors, known=known)
 
     def split(
         self,

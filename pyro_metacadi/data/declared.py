@@ -152,7 +152,7 @@ def _joined(
         before = after[task]
         both = (before != UNKNOWN) & (said != UNKNOWN) & (before != said)
         where = f" at task {names.tasks[task]!r}"
-        _refuse_both([names.variables[column] for column in np.flatnonzero(both)], where)
+        _refuse_both([names.variables[column] for column in np.flatnonzero(both).tolist()], where)
         after[task] = np.where(said == UNKNOWN, before, said)
     return _frozen(after)
 

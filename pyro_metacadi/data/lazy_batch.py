@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch, split_rows
@@ -29,13 +29,15 @@ class LazyBatch:
         width: Rows of the largest task.
         device: Where tensors are made.
         hidden: Rows to be left out, in memory: a byte for each, and for padding; None for none.
-        population: As in `TaskBatch`.
+        known: As in `TaskBatch`, like the next.
+        population: Number of tasks that these were drawn from.
     """
 
     rows: RowsOnDisk
     width: int
     device: torch.device
     hidden: Bool[Tensor, "task sample"] | None = None
+    known: Int8[Tensor, "task variable"] | None = None
     population: int | None = None
 
     @property
@@ -61,6 +63,7 @@ class LazyBatch:
             self,
             rows=self.rows.chosen(at.numpy()),
             hidden=None if self.hidden is None else self.hidden[at],
+            known=None if self.known is None else self.known[index],
             population=self.population or self.num_tasks,
         )
 
@@ -82,6 +85,7 @@ class LazyBatch:
             drawn.query_mask,
             self.gather(drawn.support, drawn.support_mask),
             drawn.support_mask,
+            self.known,
             self.population,
         )
 
@@ -108,17 +112,22 @@ class LazyBatch:
 
     def read(self) -> TaskBatch:
         """All rows, padded to the largest of these tasks; every row is support and query."""
-        return TaskBatch.from_arrays(list(self.rows), device=self.device)
+        batch = TaskBatch.from_arrays(list(self.rows), device=self.device)
+        return replace(batch, known=self.known)
 
 
 AnyBatch: TypeAlias = TaskBatch | LazyBatch
 
 
 def batch_of(
-    standardised: Sequence[Float[np.ndarray, "_ variable"]], *, device: torch.device | str
+    standardised: Sequence[Float[np.ndarray, "_ variable"]],
+    *,
+    known: Int8[np.ndarray, "task variable"] | None = None,
+    device: torch.device | str,
 ) -> AnyBatch:
     """Rows in memory as padded tensors; rows on disk to be read later."""
-    if isinstance(standardised, RowsOnDisk):
-        widest = int(standardised.num_rows.max())
-        return LazyBatch(standardised, widest, torch.device(device))
-    return TaskBatch.from_arrays(standardised, device=device)
+    if not isinstance(standardised, RowsOnDisk):
+        return TaskBatch.from_arrays(standardised, known=known, device=device)
+    targets = None if known is None else torch.tensor(known, device=device)
+    widest = int(standardised.num_rows.max())
+    return LazyBatch(standardised, widest, torch.device(device), known=targets)

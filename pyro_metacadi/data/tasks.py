@@ -251,7 +251,9 @@ class TaskDataset:
             rows = slice(starts[chosen[0]], ends[chosen[-1]])
             counts, beside = self.num_rows[chosen], taken(self.covariates, rows)
             counts.flags.writeable = False
-            return TaskDataset(self.values[rows], counts, self.variables, tuple(tasks), beside)
+            known = None if self.known_targets is None else self.known_targets[chosen]
+            names = self.variables, tuple(tasks)
+            return TaskDataset(self.values[rows], counts, *names, beside, known)
         return self._at([np.arange(starts[at], ends[at]) for at in chosen], tasks=tasks)
 
     def _at(self, rows: Sequence[Int[np.ndarray, " kept"]], *, tasks: Any) -> "TaskDataset":

@@ -2,13 +2,20 @@
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["OrderedDAG", "PlackettLuce", "StraightThroughBernoulli", "edge_probability"]
+__all__ = [
+    "OrderedDAG",
+    "PartlyKnownBernoulli",
+    "PlackettLuce",
+    "StraightThroughBernoulli",
+    "edge_probability",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "OrderedDAG": ".dag",
         "PlackettLuce": ".order",
+        "PartlyKnownBernoulli": ".bernoulli",
         "StraightThroughBernoulli": ".bernoulli",
         "edge_probability": ".dag",
     },

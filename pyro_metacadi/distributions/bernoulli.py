@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence, register_kl
 
 from pyro_metacadi.ops.relax import straight_through
 
-__all__ = ["StraightThroughBernoulli"]
+__all__ = ["PartlyKnownBernoulli", "StraightThroughBernoulli"]
 
 
 class StraightThroughBernoulli(dist.Bernoulli):
@@ -57,3 +58,26 @@ class StraightThroughBernoulli(dist.Bernoulli):
         """Draw 0/1 values without a gradient; the same draws as `rsample` for the same seed."""
         with torch.no_grad():
             return self.rsample(sample_shape)
+
+
+class PartlyKnownBernoulli(StraightThroughBernoulli):
+    """The same where some values are known beforehand: those with logits of plus or minus infinity.
+
+    They are what every draw has, without a gradient; their log mass is 0, and that of the contrary
+    minus infinity.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log mass of 0/1 values; that of infinite logits would be no number otherwise."""
+        certain = self.logits.isinf()
+        finite = StraightThroughBernoulli(self.logits.masked_fill(certain, 0.0))
+        wrong = torch.where((value > 0) == (self.logits > 0), 0.0, -torch.inf)
+        return torch.where(certain, wrong.to(self.logits.dtype), finite.log_prob(value))
+
+
+@register_kl(PartlyKnownBernoulli, PartlyKnownBernoulli)
+def _(p: PartlyKnownBernoulli, q: PartlyKnownBernoulli) -> Tensor:
+    """Of laws with the same values known, which add nothing."""
+    certain = p.logits.isinf() & (p.logits == q.logits)
+    finite = (dist.Bernoulli(logits=law.logits.masked_fill(certain, 0.0)) for law in (p, q))
+    return torch.where(certain, 0.0, kl_divergence(*finite))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_metacadi.checks import check_memory
 from pyro_metacadi.data.coding import CovariateCoding
+from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.inference.evidence import evidence_of
@@ -127,9 +128,14 @@ class EvidenceScaling:
 
 
 def check_tensor(
-    tensors: Mapping[str, Tensor], name: str, *, dtype: torch.dtype, shape: Sequence[int]
+    tensors: Mapping[str, Tensor],
+    name: str,
+    *,
+    dtype: torch.dtype,
+    shape: Sequence[int],
+    infinite: bool = False,
 ) -> Tensor:
-    """The tensor of that name, if it has this type and shape and finite values.
+    """The tensor of that name, if it has this type and shape and finite (or infinite) numbers.
 
     Raises:
         ModelFileError: It has not.
@@ -138,7 +144,8 @@ def check_tensor(
     tensor = tensors[name]
     refuse_unless(tensor.dtype == dtype, name, tensor.dtype)
     refuse_unless(tensor.shape == tuple(shape), name, list(tensor.shape))
-    refuse_unless(bool(tensor.isfinite().all()), name, "NaN or infinity")
+    numbers = ~tensor.isnan() if infinite else tensor.isfinite()
+    refuse_unless(bool(numbers.all()), name, "NaN or infinity")
     return tensor
 
 
@@ -172,8 +179,20 @@ def _check(tensors: Mapping[str, Tensor], *, tasks: TaskDataset, num_coded: int)
     dtypes = {"landmarks": torch.float32, "law.relative": torch.bool}
     for name, shape in shapes.items():
         dtype = dtypes.get(name, torch.float64)
-        values = check_tensor(tensors, f"scaling.{name}", dtype=dtype, shape=shape)
+        values = check_tensor(
+            tensors, f"scaling.{name}", dtype=dtype, shape=shape, infinite=name == "prior_log_odds"
+        )
         valid = RANGES[name](values) if name in RANGES else True
         refuse_unless(bool(valid), f"scaling.{name}", values.tolist())
+    _check_known(tensors["scaling.prior_log_odds"], tasks)
     either = not tensors["scaling.hurdle"].numel() or float(tensors["scaling.redrawn_share"]) == 0
     refuse_unless(either, "scaling.redrawn_share", "a share beside hurdle laws")
+
+
+def _check_known(odds: Float[Tensor, "task variable"], tasks: TaskDataset) -> None:
+    """Refuse odds that are infinite for other targets than those that are known."""
+    unknown = torch.full_like(odds, UNKNOWN, dtype=torch.int8)
+    known = unknown if tasks.known_targets is None else torch.tensor(tasks.known_targets)
+    fits = (odds == torch.inf) == (known == HIT)
+    fits &= (odds == -torch.inf) == (known == NOT_HIT)
+    refuse_unless(bool(fits.all()), "scaling.prior_log_odds", odds[~fits].tolist())

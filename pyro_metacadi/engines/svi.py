@@ -111,7 +111,7 @@ class SVIEngine:
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
         scaling = StandardScaling(Standardizer.fit(tasks))
-        batch = batch_of(scaling.transform(tasks), device=device)
+        batch = batch_of(scaling.transform(tasks), known=tasks.known_targets, device=device)
         chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):

@@ -12,12 +12,13 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
-from pyro_metacadi.distributions import StraightThroughBernoulli
+from pyro_metacadi.distributions import PartlyKnownBernoulli, StraightThroughBernoulli
 from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
 from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate, without_plates
+from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
 from pyro_metacadi.ops.relax import adjacency_from_order
 
@@ -32,7 +33,7 @@ class MetaCaDIGuide(AutoGuide):
     ===================== ==========================================================
     order_score           Gumbel(ψ, 1)
     edge                  straight-through Bernoulli(σ(φ))
-    intervention_target   straight-through Bernoulli(σ(ζ)), ζ = predictor(C_t)
+    intervention_target   straight-through Bernoulli(σ(ζ)), ζ = predictor(C_t), or known
     readout               Delta at the ridge solution on the support (Eq. 6)
     ===================== ==========================================================
 
@@ -92,7 +93,7 @@ class MetaCaDIGuide(AutoGuide):
         with plates["tasks"]:
             values["intervention_target"] = self._sample(
                 "intervention_target",
-                lambda: StraightThroughBernoulli(
+                lambda: (StraightThroughBernoulli if batch.known is None else PartlyKnownBernoulli)(
                     logits.unsqueeze(-2), temperature=self.temperature
                 ).to_event(1),
             )
@@ -104,7 +105,10 @@ class MetaCaDIGuide(AutoGuide):
     def infer_targets(
         self, batch: TaskBatch, *, order_score: Tensor, edge: Tensor
     ) -> tuple[Float[Tensor, "*draw task variable"], Float[Tensor, "*draw task variable feature"]]:
-        """Target logits ζ and readouts of every task, given a graph; nothing is sampled."""
+        """Target logits ζ and readouts of every task, given a graph; nothing is sampled.
+
+        The logits of known targets are infinite.
+        """
         adjacency = adjacency_from_order(
             without_plates(order_score, event_dim=1),
             without_plates(edge, event_dim=2),
@@ -119,7 +123,7 @@ class MetaCaDIGuide(AutoGuide):
             joined_at=(-2, -3),
             size=batch.at_once,
         )
-        return logits, readout
+        return with_known(logits, batch.known), readout
 
     def _infer_targets(
         self, adjacency: Tensor, support: Tensor, mask: Tensor, readout: Tensor | None = None

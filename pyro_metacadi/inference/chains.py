@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 __all__ = ["NUM_GRAPHS", "Chain", "Graphs", "JointChain"]
@@ -37,7 +37,12 @@ class Chain(Protocol):
         """Where the chain computes."""
         ...
 
-    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> Any:
+    def prepare(
+        self,
+        standardised: Sequence[Float[np.ndarray, "_ variable"]],
+        *,
+        known: Int8[np.ndarray, "task variable"] | None = None,
+    ) -> Any:
         """Rows of tasks, as the engine's scaling gives them, in the form the other methods take.
 
         It depends on the engine and the device only, not on what this chain learned.
@@ -54,6 +59,11 @@ class Chain(Protocol):
 
     def target_probability(self, tasks: Any, graphs: Any) -> Float[np.ndarray, "task variable"]:
         """Probability of every target, averaged over the graphs, float64."""
+        ...
+
+    def target_evidence(self, tasks: Any, graphs: Any) -> Float[np.ndarray, "task variable"]:
+        """Nats by which the rows speak for every target, whatever is known of it: their median
+        over the graphs, float64."""
         ...
 
     def draw_jointly(self, tasks: Any, graphs: Any, *, seed: int) -> dict[str, np.ndarray]:

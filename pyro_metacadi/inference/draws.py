@@ -1,6 +1,7 @@
 """Draws from a fitted guide, and what the model says of them, many graphs at once."""
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyro
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from pyro import poutine
 from torch import Tensor
 
@@ -72,9 +73,14 @@ class SVIChain(NamedTuple):
             for name, value in module.state_dict().items()
         }
 
-    def prepare(self, standardised: Sequence[Float[np.ndarray, "_ variable"]]) -> AnyBatch:
+    def prepare(
+        self,
+        standardised: Sequence[Float[np.ndarray, "_ variable"]],
+        *,
+        known: Int8[np.ndarray, "task variable"] | None = None,
+    ) -> AnyBatch:
         """Rows of tasks as one batch on the chain's device; those on disk stay there."""
-        batch = batch_of(standardised, device=self.device)
+        batch = batch_of(standardised, known=known, device=self.device)
         if isinstance(batch, TaskBatch):
             floats = batch.x[0].numel() * self.model.mechanisms.num_features
             batch = replace(batch, at_once=max(1, CHUNK_FLOATS // floats))
@@ -109,6 +115,21 @@ class SVIChain(NamedTuple):
                     total += torch.sigmoid(logits.double()).sum(0).cpu()
                 parts.append(total / len(graphs.order_score))
         return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def target_evidence(
+        self, tasks: TaskBatch, graphs: GraphDraws
+    ) -> Float[np.ndarray, "task variable"]:
+        """Log odds that the predictor would give every target, beyond those of the prior: their
+        median over graphs.
+        """
+        unknown, parts = replace(tasks, known=None), []
+        with isolated(0, self.device):
+            for values in graphs.chunks(_chunk_size(self, tasks)):
+                logits, _ = self.guide.infer_targets(unknown, **values)
+                parts.append(logits.double().cpu())
+        prior = math.log(self.model.target_prior) - math.log1p(-self.model.target_prior)
+        return (torch.cat(parts).median(0).values - prior).numpy()
 
     @torch.no_grad()
     def draw_jointly(

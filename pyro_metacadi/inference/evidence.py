@@ -116,7 +116,7 @@ def evidence_of(
     """Data in the units of the model, and hyper-parameters to begin with.
 
     Args:
-        tasks: Training tasks.
+        tasks: Training tasks, and what is known of their targets.
         representation: Fitted on them.
         hyperparameters: By default, those of the first search.
         landmarks: Rows that span the mechanisms' functions; by default random ones.
@@ -132,6 +132,7 @@ def evidence_of(
         device=device,
     )
     scale, offset = (torch.tensor(part, device=device) for part in representation.law_units)
+    known = tasks.known_targets
     if hyperparameters is None:
         law = initial_law(float(offset.median()), device=device)
         hyperparameters = Hyperparameters(FIRST_KERNEL, 0.0, target_prior, law)
@@ -146,6 +147,7 @@ def evidence_of(
         hyperparameters=hyperparameters,
         landmarks=landmarks,
         prior_log_odds=prior_log_odds,
+        known=None if known is None else torch.tensor(known, device=device),
         memory=memory,
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,9 +14,6 @@ from pyro_metacadi.ops.hurdle import Hurdle
 
 __all__ = ["judged"]
 
-KNOWN = 30.0
-"""Nats that a known target counts for."""
-
 
 def judged(
     evidence: MechanismEvidence, families: Sequence[Family], design: Design, mechanism: Mechanism
@@ -25,7 +21,8 @@ def judged(
     """Laws of the families' values, and log evidence that each training task hit them.
 
     Where zeros are everywhere, under the law of hits in `Hyperparameters.hurdle`; elsewhere values
-    have no such laws, and the evidence is the mechanism's, which hits may draw anew.
+    have no such laws, and the evidence is the mechanism's, which hits may draw anew. It is what the
+    rows say, also of targets that are known.
     """
     hyper = evidence.hyperparameters
     hurdles: Sequence[Hurdle | None] = [None] * len(families)
@@ -35,5 +32,4 @@ def judged(
     elif hyper.redrawn_share > 0:
         redrawn = redrawn_log_ratio(evidence, design, mechanism)
         ratio = with_redrawn(ratio, redrawn, hyper.redrawn_share)
-    prior = evidence.prior_of(families)
-    return hurdles, torch.where(prior.isinf(), prior.sign() * KNOWN, ratio)
+    return hurdles, ratio

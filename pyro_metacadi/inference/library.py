@@ -7,9 +7,10 @@ from itertools import chain
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
+from pyro_metacadi.data.declared import UNKNOWN
 from pyro_metacadi.inference.densities import log_ratio, row_log_prob
 from pyro_metacadi.inference.fitted_mechanisms import FittedMechanisms
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
@@ -37,6 +38,7 @@ class PreparedTasks:
 
     Attributes:
         rows: In the units of the model.
+        known: Which targets are known, see `MechanismEvidence`.
         trained: For each task its position among the training tasks, -1 for a new one. A task
             that was trained on keeps the targets found then: its rows must not count twice.
         log_ratio: By family, of each task.
@@ -45,6 +47,7 @@ class PreparedTasks:
 
     rows: TaskRows
     trained: tuple[int, ...]
+    known: Int8[Tensor, "task variable"] | None = None
     log_ratio: dict[Family, Float[Tensor, " task"]] = field(default_factory=dict)
     row_log_prob: dict[Family, Float[Tensor, "2 row"]] = field(default_factory=dict)
 
@@ -72,8 +75,16 @@ class MechanismLibrary:
         """Whoever asks for the evidence of one of these asks for all: they are judged together."""
         self._usual = tuple(dict.fromkeys(families))
 
-    def prepare(self, arrays: Sequence[Float[np.ndarray, "_ column"]]) -> PreparedTasks:
-        """Tasks from their arrays in the units of the model, covariates last."""
+    def prepare(
+        self,
+        arrays: Sequence[Float[np.ndarray, "_ column"]],
+        *,
+        known: Int8[np.ndarray, "task variable"] | None = None,
+    ) -> PreparedTasks:
+        """Tasks from their arrays in the units of the model, covariates last.
+
+        Of a task that was trained on, what was known then still is, unless `known` says otherwise.
+        """
         own = self.evidence.rows
         rows = TaskRows.from_arrays(
             arrays,
@@ -82,16 +93,27 @@ class MechanismLibrary:
             dtype=torch.float64,
         )
         parts = rows.inputs.to(own.x.dtype).split(rows.sizes)
-        return PreparedTasks(
-            rows, tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
-        )
+        trained = tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
+        return PreparedTasks(rows, trained, self._known(known, trained))
+
+    def _known(
+        self, known: Int8[np.ndarray, "task variable"] | None, trained: tuple[int, ...]
+    ) -> Int8[Tensor, "task variable"] | None:
+        before = self.evidence.known
+        now = None if known is None else torch.tensor(known, device=self.evidence.rows.x.device)
+        if before is None:
+            return now
+        at = torch.tensor(trained, device=before.device)
+        earlier = torch.where(at.unsqueeze(-1) < 0, UNKNOWN, before[at.clamp(min=0)])
+        return earlier if now is None else torch.where(now == UNKNOWN, earlier, now)
 
     def log_ratio(
         self, tasks: PreparedTasks, families: Sequence[Family]
     ) -> Float[Tensor, "family task"]:
         """Log evidence that each task hit each family's variable, over that it did not.
 
-        Closed form, no gradient. What exceeds 20 nats is tempered.
+        Closed form, no gradient. What exceeds 20 nats is tempered. It is what the rows say, also of
+        targets that are known.
         """
         missing = _missing(families, tasks.log_ratio)
         if not missing.keys().isdisjoint(self._usual):

@@ -64,9 +64,13 @@ def odds_beside_others(
 def _training_log_ratio(
     evidence: MechanismEvidence, families: Sequence[Family]
 ) -> Float[Tensor, "task variable"]:
-    """Log evidence for a hit over that against it; zero for variables without a family."""
+    """Log evidence for a hit over that against it; zero for variables without a family.
+
+    Infinite where it is known.
+    """
     found = torch.zeros_like(evidence.prior_log_odds)
     for batch, design in evidence.designs(families):
         _, ratio = judged(evidence, batch, design, evidence.fitted(batch, design))
         found[:, [family.variable for family in batch]] = ratio.mT
-    return found
+    prior = evidence.prior_log_odds
+    return torch.where(prior.isinf(), prior, found)

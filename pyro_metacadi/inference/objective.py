@@ -16,7 +16,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_metacadi.distributions import PlackettLuce
+from pyro_metacadi.distributions import PartlyKnownBernoulli, PlackettLuce
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.ops.hsic import pairwise_hsic
 from pyro_metacadi.ops.pieces import in_pieces
@@ -192,9 +192,14 @@ def reconstruction(model_trace: Trace) -> Float[Tensor, ""]:
 
 
 def target_sparsity(guide_trace: Trace, kind: Literal["logit", "probability"]) -> Float[Tensor, ""]:
-    """L1 norm of the target logits, or of the probabilities, averaged over tasks."""
+    """L1 norm of the target logits, or of the probabilities, averaged over tasks.
+
+    Known targets, of infinite logits, have no part in it.
+    """
     logits = node(guide_trace, "intervention_target")["fn"].base_dist.logits
     size = logits.abs() if kind == "logit" else torch.sigmoid(logits)
+    if isinstance(node(guide_trace, "intervention_target")["fn"].base_dist, PartlyKnownBernoulli):
+        size = torch.where(logits.isinf(), 0.0, size)
     return size.sum(-1).squeeze(-1).mean(-1).sum()
 
 

@@ -9,10 +9,12 @@ import torch
 import xarray as xr
 
 from pyro_metacadi.checks import check_count, check_seed, check_threshold
+from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
 from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
+from pyro_metacadi.inference.conflicts import Conflict, find_conflicts
 from pyro_metacadi.inference.training import stream_seed
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ DIMS = {
     "log_likelihood": ("obs",),
     "log_likelihood/x": ("obs",),
     "obs_task": ("obs",),
+    "known_targets": ("task", "variable"),
 }
 
 
@@ -66,7 +69,8 @@ class Posterior:
         self._chains, self._seed, self._attrs = chains, check_seed(seed), dict(attrs or {})
         num_graphs = NUM_GRAPHS if num_graphs is None else num_graphs
         self._num_graphs = check_count("num_graphs", num_graphs)
-        self._prepared = chains[0].prepare(standardised)  # chains of one fit prepare alike
+        # Chains of one fit prepare alike.
+        self._prepared = chains[0].prepare(standardised, known=tasks.known_targets)
 
     def __repr__(self) -> str:
         return (
@@ -81,26 +85,37 @@ class Posterior:
 
     @cached_property
     def target_probs(self) -> xr.DataArray:
-        """Probability that a variable was intervened on in a task, dims (task, variable)."""
+        """Probability that a variable was intervened on in a task, dims (task, variable).
+
+        Exactly 1 or 0 where that was declared.
+        """
         return self._array("target_prob", self._target_prob_per_chain.mean(0))
 
     def rank_targets(self) -> "pandas.DataFrame":
         """Every task's variables from most to least suspicious.
 
         Returns:
-            Columns task, rank (1 = most suspicious), variable, probability.
+            Columns task, rank (1 = most suspicious), variable, probability, and declared: whether
+            it was known beforehand. Declared targets come first in their task and what it was
+            declared not to hit last; ``.query("not declared")`` leaves the suspects.
         """
         import pandas as pd
 
         probs = self.target_probs.values
         order = np.argsort(-probs, axis=1, kind="stable")
         num_tasks, d = probs.shape
+        known = self.tasks.known_targets
+        declared = np.zeros(probs.shape, dtype=bool) if known is None else known != UNKNOWN
+        if known is not None:  # the rest of a task may be just as probable, by rounding
+            certain = np.select([known == HIT, known == NOT_HIT], [2, -1], probs)
+            order = np.argsort(-certain, axis=1, kind="stable")
         return pd.DataFrame(
             {
                 "task": np.repeat(self.tasks.tasks, d),
                 "rank": np.tile(np.arange(1, d + 1), num_tasks),
                 "variable": np.asarray(self.tasks.variables)[order].ravel(),
                 "probability": np.take_along_axis(probs, order, axis=1).ravel(),
+                "declared": np.take_along_axis(declared, order, axis=1).ravel(),
             }
         )
 
@@ -142,7 +157,8 @@ class Posterior:
         ``target_prob``: each chain's probabilities, equal in all its draws), sample_stats (what
         `Chain.score` adds: ``log_p`` and ``log_q`` with the engine ``svi``), log_likelihood
         (``x``, per row, in-sample), observed_data (``x``, the user's units) and constant_data
-        (``obs_task``). Chains are independent.
+        (``obs_task``; where targets were declared, ``known_targets``: 1, 0, or -1 for unknown).
+        Chains are independent.
 
         Args:
             num_draws: Draws per chain.
@@ -156,12 +172,15 @@ class Posterior:
             ("target_prob", self._target_prob_per_chain),
         ):
             posterior[name] = np.tile(per_chain[:, None], (1, num_draws, 1, 1))
+        constant = {"obs_task": self._obs_task}
+        if self.tasks.known_targets is not None:
+            constant["known_targets"] = self.tasks.known_targets
         groups = {
             "posterior": posterior,
             "sample_stats": drawn,
             "log_likelihood": {"x": log_likelihood},
             "observed_data": {"x": np.concatenate(self.tasks.arrays)},
-            "constant_data": {"obs_task": self._obs_task},
+            "constant_data": constant,
         }
         return to_inference_data(groups, coords=self._coords, dims=DIMS, attrs=self._attrs)
 
@@ -183,6 +202,17 @@ class Posterior:
             parent, child = self.tasks.variables[i], self.tasks.variables[j]
             graph.add_edge(parent, child, probability=float(self.edge_probs[i, j]))
         return graph
+
+    @cached_property
+    def conflicts(self) -> list[Conflict]:
+        """Declared targets that the rows speak against with 10 nats or more, the worst first."""
+        if self.tasks.known_targets is None:
+            return []
+        evidence = [
+            chain.target_evidence(self._prepared, graphs)
+            for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
+        ]
+        return find_conflicts(self.tasks, np.mean(evidence, axis=0))
 
     @cached_property
     def _edge_prob_per_chain(self) -> np.ndarray:

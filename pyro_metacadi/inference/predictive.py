@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,6 +42,7 @@ def row_log_density(
     query: Sequence[Float[np.ndarray, "_ column"]],
     num_graphs: int,
     seed: int,
+    known: Int8[np.ndarray, "task variable"] | None = None,
 ) -> Float[np.ndarray, " row"]:
     """Log density of every query row, given its task's support rows.
 
@@ -51,6 +52,7 @@ def row_log_density(
         query: Other rows of each task.
         num_graphs: Drawn from each chain.
         seed: Of these.
+        known: Which targets of the tasks are known.
 
     Returns:
         Of the tasks' query rows one after the other, in the units of the chains.
@@ -59,7 +61,7 @@ def row_log_density(
         TypeError: A chain is of an engine that has no such density.
     """
     by_graph = [
-        _by_graph(chain, chain.draw_graphs(num_graphs, seed=seed), support, query)
+        _by_graph(chain, chain.draw_graphs(num_graphs, seed=seed), support, query, known=known)
         for chain in chains
     ]
     joined = torch.cat(by_graph)
@@ -98,7 +100,12 @@ def log_derivative(
 
 @singledispatch
 def _by_graph(
-    chain: Any, graphs: Any, support: Sequence[np.ndarray], query: Sequence[np.ndarray]
+    chain: Any,
+    graphs: Any,
+    support: Sequence[np.ndarray],
+    query: Sequence[np.ndarray],
+    *,
+    known: Int8[np.ndarray, "task variable"] | None,
 ) -> Float[Tensor, "draw row"]:
     raise TypeError(f"row_log_density: no density is known for {type(chain).__name__}")
 
@@ -109,9 +116,12 @@ def _(
     graphs: GraphDraws,
     support: Sequence[np.ndarray],
     query: Sequence[np.ndarray],
+    *,
+    known: Int8[np.ndarray, "task variable"] | None,
 ) -> Float[Tensor, "draw row"]:
-    seen, asked = (TaskBatch.from_arrays(rows, device=chain.device) for rows in (support, query))
-    batch = TaskBatch(asked.x, asked.mask, seen.x, seen.mask)
+    seen = TaskBatch.from_arrays(support, known=known, device=chain.device)
+    asked = TaskBatch.from_arrays(query, device=chain.device)
+    batch = TaskBatch(asked.x, asked.mask, seen.x, seen.mask, seen.known)
     mechanisms, noise, parts = chain.model.mechanisms, chain.model.noise, []
     # Outside, Pyro would take a learned noise's parameters from its global store.
     with isolated(0, chain.device):
@@ -133,8 +143,10 @@ def _(
     graphs: EvidenceGraphs,
     support: Sequence[np.ndarray],
     query: Sequence[np.ndarray],
+    *,
+    known: Int8[np.ndarray, "task variable"] | None,
 ) -> Float[Tensor, "draw row"]:
-    seen = chain.prepare(support)
+    seen = chain.prepare(support, known=known)
     log_odds = chain.target_log_odds(seen, graphs).mT
     counts = torch.tensor([len(rows) for rows in query], device=chain.device)
     density = chain.library.new_row_log_prob(np.concatenate(query), graphs.families)

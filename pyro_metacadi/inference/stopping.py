@@ -116,6 +116,7 @@ def hold_out(
         mask,
         some.gather(support[tasks], support_mask[tasks]),
         support_mask[tasks],
+        some.known,
     )
 
 

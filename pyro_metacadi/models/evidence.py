@@ -7,13 +7,13 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int8, Num
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
 from pyro_metacadi.ops.kernels import Kernel
+from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
 from pyro_metacadi.ops.relax import adjacency_from_order
@@ -99,6 +100,8 @@ class MechanismEvidence:
         landmarks: Rows that span the functions, the same for all families.
         prior_log_odds: Of every training task having hit every variable, infinite where it is
             known; None for those of `Hyperparameters.target_prior` everywhere.
+        known: Which training tasks are known to have hit (1) or not hit (0) which variables, -1
+            where that is unknown; None if it all is. It goes before all odds.
         resolution: Of the functions: multiplies the landmarks used.
         memory: Bytes to score with, beside the data; None for as many as it takes. Scores do not
             depend on it, up to rounding.
@@ -114,13 +117,14 @@ class MechanismEvidence:
         hyperparameters: Hyperparameters,
         landmarks: Float[Tensor, "landmark input"],
         prior_log_odds: Float[Tensor, "task variable"] | None = None,
+        known: Int8[Tensor, "task variable"] | None = None,
         resolution: float = 1.0,
         memory: int | None = None,
         tally: Tally | None = None,
     ) -> None:
         self.rows, self.hyperparameters, self.landmarks = rows, hyperparameters, landmarks
         self.scale, self.offset, self.resolution = scale, offset, resolution
-        self._prior_log_odds = prior_log_odds
+        self._prior_log_odds, self.known = prior_log_odds, known
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
         self.portions = Portions(sys.maxsize if memory is None else memory, rows.sizes)
@@ -150,19 +154,21 @@ class MechanismEvidence:
             "hyperparameters": self.hyperparameters,
             "landmarks": self.landmarks,
             "prior_log_odds": self._prior_log_odds,
+            "known": self.known,
             "resolution": self.resolution,
             "memory": self.portions.budget,
             "tally": self.cache.tally,
         }
         return MechanismEvidence(self.rows, **{**own, **changes})
 
-    @property
+    @cached_property
     def prior_log_odds(self) -> Float[Tensor, "task variable"]:
         """Of every training task having hit every variable; infinite where that is known."""
-        if self._prior_log_odds is not None:
-            return self._prior_log_odds
-        shape = (self.rows.num_tasks, self.num_variables)
-        return self.scale.new_full(shape, self.hyperparameters.target_log_odds)
+        odds = self._prior_log_odds
+        if odds is None:
+            shape = (self.rows.num_tasks, self.num_variables)
+            odds = self.scale.new_full(shape, self.hyperparameters.target_log_odds)
+        return with_known(odds, self.known)
 
     def prior_of(self, families: Sequence[Family]) -> Float[Tensor, "set task"]:
         """`prior_log_odds` of the families' variables."""

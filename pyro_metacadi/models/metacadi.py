@@ -11,9 +11,11 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.distributions import PartlyKnownBernoulli
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
 from pyro_metacadi.ops.relax import adjacency_from_order
 
@@ -57,7 +59,8 @@ class MetaCaDIModel(PyroModule):
     ===================== ======================================== =============================
 
     The readout is the guide's closed-form solution; scoring it as well would count the ridge
-    penalty twice, so its log density is masked unless `score_readout`.
+    penalty twice, so its log density is masked unless `score_readout`. Targets that are known
+    (`TaskBatch.known`) are what they are, in the model and in the guide.
 
     Args:
         num_variables: d.
@@ -96,7 +99,7 @@ class MetaCaDIModel(PyroModule):
         """Run the program on the query rows of `batch`; returns the `x` site's value."""
         adjacency = self.sample_graph()
         with task_plate(batch):
-            target = pyro.sample("intervention_target", self._target_prior())
+            target = pyro.sample("intervention_target", self._target_prior(batch))
             readout = pyro.sample("readout", self._readout_prior())
             with (
                 pyro.plate("samples", batch.num_samples, dim=-1),
@@ -125,9 +128,12 @@ class MetaCaDIModel(PyroModule):
             temperature=self.temperature,
         )
 
-    def _target_prior(self) -> dist.TorchDistribution:
+    def _target_prior(self, batch: TaskBatch) -> dist.TorchDistribution:
         probability = self.zero.new_full((self.num_variables,), self.target_prior)
-        return dist.Bernoulli(probability).to_event(1)
+        if batch.known is None:
+            return dist.Bernoulli(probability).to_event(1)
+        log_odds = with_known(probability.logit().expand(batch.known.shape), batch.known)
+        return PartlyKnownBernoulli(log_odds.unsqueeze(-2)).to_event(1)
 
     def _readout_prior(self) -> dist.TorchDistribution:
         shape = (self.num_variables, self.mechanisms.num_features)

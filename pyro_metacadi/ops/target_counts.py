@@ -9,7 +9,8 @@ posterior given each variable's evidence ratio :math:`w_i = p_{hit}(x_i) / p_{fr
 from sums over all subsets of a size, elementary symmetric polynomials of w, in O(d K).
 
 Of one variable's ratio, the others see no more nats than float64 has room for: 34 among twenty
-variables, 11 among a thousand.
+variables, 11 among a thousand. A ratio of plus or minus infinity is a target that is known: what
+follows for the others is exact, the law given that these are, or are not, among the targets.
 """
 
 import math
@@ -68,18 +69,23 @@ class CountedTargets:
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "*batch variable"]:
         """Of every hit, given log p(x_i | hit) - log p(x_i | not hit)."""
-        ratio = self._ratio(log_ratio)
+        ratio, known = self._ratio(log_ratio), self._num_known(log_ratio)
         at_once = max(1, CACHED // ((len(ratio) + 1) * len(self.count_probability)))
-        parts = ratio.reshape(len(ratio), -1).split(at_once, 1)
-        odds = torch.cat([self._posterior_odds(part) for part in parts], 1).view_as(ratio)
-        return (odds.log() - ratio.log()).movedim(0, -1) + log_ratio.double()
+        parts = zip(
+            ratio.reshape(len(ratio), -1).split(at_once, 1),
+            known.reshape(-1).split(at_once),
+            strict=True,
+        )
+        odds = torch.cat([self._posterior_odds(*part) for part in parts], 1).view_as(ratio)
+        found = (odds.log() - ratio.log()).movedim(0, -1) + log_ratio.double()
+        return torch.where(log_ratio.isinf(), log_ratio.double(), found)
 
     def count_posterior(
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "*batch count"]:
         """Probability of every number of targets."""
         ratio = self._ratio(log_ratio)
-        subsets = self._nobody(ratio)
+        subsets = self._at_first(self._num_known(log_ratio))
         for w in ratio:
             subsets[1:] = torch.addcmul(subsets[1:], w, subsets[:-1])
         joint = subsets.movedim(0, -1) * self._weight(log_ratio.shape[-1])
@@ -91,7 +97,7 @@ class CountedTargets:
         """Targets from the posterior: each variable given those before it."""
         ratio = self._ratio(log_ratio)
         drawn: list[Tensor] = []
-        count = torch.zeros(ratio.shape[1:], dtype=torch.long, device=ratio.device)
+        count = self._num_known(log_ratio)
         messages = _grown(self._last_message(ratio), ratio.flip(0))[:-1]
         for after, w in zip(messages.flip(0, 1), ratio, strict=True):
             padded = torch.cat([after, torch.zeros_like(after[:1])])
@@ -99,23 +105,28 @@ class CountedTargets:
             hit = padded.gather(0, count.unsqueeze(0) + 1).squeeze(0) * w
             drawn.append(_bernoulli(hit / (hit + free), generator=generator))
             count = count + drawn[-1]
-        return torch.stack(drawn, -1)
+        return torch.where(log_ratio == torch.inf, 1, torch.stack(drawn, -1))
 
     # Counts and variables lead below: sums over a few counts are then sums of whole rows.
 
     def _ratio(
         self, log_ratio: Float[Tensor, "*batch variable"]
     ) -> Float[Tensor, "variable *batch"]:
-        """Ratios as far as the other variables see them."""
+        """Ratios as far as the other variables see them; known targets are counted beforehand."""
         d, most = log_ratio.shape[-1], max(1, len(self.count_probability) - 1)
         limit = (RANGE - math.log(math.comb(d, min(most, d // 2)))) / most
-        return log_ratio.double().movedim(-1, 0).contiguous().clamp(-RANGE, limit).exp()
+        ratio = log_ratio.double().movedim(-1, 0).contiguous()
+        return torch.where(ratio.isinf(), 0.0, ratio.clamp(-RANGE, limit).exp())
+
+    def _num_known(self, log_ratio: Float[Tensor, "*batch variable"]) -> Int[Tensor, "*batch"]:
+        """Targets that are known: if more than the law has room for, there are no others."""
+        return (log_ratio == torch.inf).sum(-1).clamp(max=len(self.count_probability) - 1)
 
     def _posterior_odds(
-        self, ratio: Float[Tensor, "variable batch"]
+        self, ratio: Float[Tensor, "variable batch"], known: Int[Tensor, " batch"]
     ) -> Float[Tensor, "variable batch"]:
         """Of every hit, given ratios as far as the other variables see them."""
-        start = torch.stack([self._nobody(ratio), self._last_message(ratio)], 1)
+        start = torch.stack([self._at_first(known), self._last_message(ratio)], 1)
         both = _grown(start, torch.stack([ratio, ratio.flip(0)], 1))[:-1]
         # For each variable: sums over sets of those before it, and what those after it say.
         before, after = both[:, :, 0], both[:, :, 1].flip(0, 1)
@@ -133,11 +144,10 @@ class CountedTargets:
         weight = self._weight(len(ratio)).flip(0).view(-1, *[1] * (ratio.dim() - 1))
         return weight.expand(-1, *ratio.shape[1:])
 
-    def _nobody(self, ratio: Float[Tensor, "variable *batch"]) -> Float[Tensor, "count *batch"]:
-        """Before the first variable, none is hit."""
-        none = ratio.new_zeros(len(self.count_probability), *ratio.shape[1:])
-        none[0] = 1
-        return none
+    def _at_first(self, known: Int[Tensor, "*batch"]) -> Float[Tensor, "count *batch"]:
+        """Before the first variable, only the known targets are hit."""
+        counts = torch.arange(len(self.count_probability), device=known.device)
+        return (counts.view(-1, *[1] * known.dim()) == known).double()
 
     def _weight(self, num_variables: int) -> Float[Tensor, " count"]:
         """Prior probability of each single set of so many variables; 0 for impossible sizes."""
