@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pyro_metacadi import __version__
-from pyro_metacadi._input import read_tasks
+from pyro_metacadi._input import read_tasks, with_declared
 from pyro_metacadi._output import Output, read_record, write_posterior
 from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
 from pyro_metacadi._tune import TUNE, add_tune_options, check_table, tuned
@@ -45,6 +45,9 @@ or cell type: numbers are quantities, text names groups. --group is for groups t
 as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
 --stream leaves the rows of a file that is larger than memory on disk; it needs --engine svi, and
 room beside the file for 8 bytes a value.
+--observational names an experiment that is known to hit nothing, --known-targets a table with the
+columns task, variable and hit: 1 for targets that are known, 0 for what was not hit. The rest is
+inferred, and a warning says where the rows speak against what was declared.
 Several processes, of one machine or more, share the work where torchrun starts them.
 
 example:
@@ -102,7 +105,7 @@ def _simulate(args: argparse.Namespace) -> None:
 
 
 def _fit(args: argparse.Namespace) -> None:
-    output = _output(args, inputs=(args.data,))
+    output = _output(args, inputs=_inputs(args.data, args.known_targets))
     output.check()
     from pyro_metacadi._ranks import joined
 
@@ -128,6 +131,7 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
         log_scale=args.log_scale,
         stream=args.stream,
     )
+    tasks = _declared(tasks, args)
     model = MetaCaDI(engine=args.engine, target_prior=args.target_prior).fit(
         tasks,
         num_steps=args.steps,
@@ -155,7 +159,7 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
 
 def _adapt(args: argparse.Namespace) -> None:
     args.out = args.out or Path(f"{args.data.name.split('.')[0]}-targets")
-    output = _output(args, inputs=(args.model, args.data))
+    output = _output(args, inputs=_inputs(args.model, args.data, args.known_targets))
     output.check()
     from pyro_metacadi import MetaCaDI
 
@@ -169,7 +173,7 @@ def _adapt(args: argparse.Namespace) -> None:
         groups=groups,
         log_scale=log_scale,
     )
-    posterior = model.adapt(tasks, seed=args.seed)
+    posterior = model.adapt(_declared(tasks, args), seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
         ranked.to_csv(folder / "target_probs.csv", index=False)
@@ -177,6 +181,14 @@ def _adapt(args: argparse.Namespace) -> None:
     best = ranked.loc[ranked["rank"] <= args.top, ["task", "rank", "variable", "probability"]]
     print(best.to_string(index=False, formatters={"probability": "{:.3f}".format}))
     print(f"All probabilities and the posterior are in {args.out}")
+
+
+def _inputs(*paths: Path | None) -> tuple[Path, ...]:
+    return tuple(path for path in paths if path is not None)
+
+
+def _declared(tasks: Any, args: argparse.Namespace) -> Any:
+    return with_declared(tasks, observational=args.observational, known_targets=args.known_targets)
 
 
 def _tune(args: argparse.Namespace) -> None:
@@ -257,6 +269,20 @@ def _parser() -> argparse.ArgumentParser:
             default=[],
             metavar="COLUMN",
             help="the same, of groups that may be written as numbers",
+        )
+    for command in (fit, adapt):
+        command.add_argument(
+            "--observational",
+            action="append",
+            default=[],
+            metavar="TASK",
+            help="experiment known to hit nothing; may be given again",
+        )
+        command.add_argument(
+            "--known-targets",
+            type=_path,
+            metavar="FILE",
+            help="table with columns task, variable, hit (1 or 0) of what is known",
         )
     for command in (fit, adapt, tune):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")

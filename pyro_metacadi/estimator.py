@@ -151,7 +151,8 @@ class MetaCaDI:
 
         Warns:
             MetaCaDIWarning: The data cannot tell what is asked, training did not converge, the
-                targets collapsed, or the rows speak against a declared target (10 nats or more).
+                targets collapsed, or the rows speak against a declared target with 10 nats or more
+                (evidence only).
         """
         check_tasks(tasks)
         where, seed, callbacks = check_device(device), check_seed(seed), check_callbacks(callbacks)
@@ -259,8 +260,8 @@ class MetaCaDI:
 
         Warns:
             MetaCaDIWarning: Values so far from the training data that they had to be cut, rows that
-                speak against a declared target, or (with the engine ``"svi"``) fewer rows than a
-                variable has probable parents.
+                speak against a declared target (evidence only), or (with the engine ``"svi"``)
+                fewer rows than a variable has probable parents.
         """
         fit = self._fitted()
         posterior = fit.posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)

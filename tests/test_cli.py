@@ -451,3 +451,53 @@ def test_a_disk_too_full_for_the_posterior_is_an_error_of_one_line(
         capsys
     )
     assert listing(tmp_path) == []
+
+
+# What is known of targets
+
+
+def known_file(folder, text):
+    path = folder / "known.csv"
+    path.write_text(text)
+    return path
+
+
+def test_declared_targets_are_honoured_by_fit_and_adapt(fitted, tmp_path):
+    known = known_file(tmp_path, "task,variable,hit\ntask2,X1,1\ntask2,X3,0\n")
+    data = fitted / "world" / "tasks.csv"
+    told = ["--observational", "task1", "--known-targets", known]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetaCaDIWarning)
+        assert run("fit", data, *FIT, *told, "--out", tmp_path / "model") == 0
+        adapted = ["adapt", fitted / "model", data, "--task", "task", *told]
+        assert run(*adapted, "--out", tmp_path / "found") == 0
+    tasks = MetaCaDI.load(tmp_path / "model").posterior.tasks
+    assert tasks.known_targets.tolist() == [[0, 0, 0], [1, -1, 0], *[[-1] * 3] * 2]
+    found = pd.read_csv(tmp_path / "found" / "target_probs.csv").set_index(["task", "variable"])
+    assert (found.loc["task1", "probability"] == 0).all()
+    assert found.loc[("task2", "X1"), "probability"] == 1
+    assert found.loc[("task2", "X3"), "probability"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task,variable\ntask1,X1\n", "expected the columns task, variable and hit, got no 'hit'"),
+        (
+            "task,variable,hit\ntask1,X1,2\n",
+            "expected 1 or 0 in column 'hit', got 2 at task 'task1'",
+        ),
+        ("task,variable,hit\ntask1,X1,\ntask1,X2,1\n", "column 'hit', got nan at task 'task1'"),
+        ("task,variable,hit\ntask9,X1,1\n", "task: expected a known name, got 'task9'"),
+        ("task,variable,hit\ntask1,X9,1\n", "hit: expected names of variables, got 'X9'"),
+        ("task,variable,hit\ntask2,X1,1\ntask2,X1,0\n", "got 'X1' declared as both"),
+        ("task,variable,hit\ntask1,X1,1\n", "got 'X1' declared as both at task 'task1'"),
+    ],
+)
+def test_bad_tables_of_known_targets_are_named(text, message, fitted, tmp_path, capsys):
+    known = known_file(tmp_path, text)
+    capsys.readouterr()
+    arguments = ("--observational", "task1", "--known-targets", known, "--out", tmp_path / "model")
+    assert run("fit", fitted / "world" / "tasks.csv", *FIT, *arguments) == 2
+    assert message in error_line(capsys)
+    assert not (tmp_path / "model").exists()

@@ -61,9 +61,11 @@ class Chain(Protocol):
         """Probability of every target, averaged over the graphs, float64."""
         ...
 
-    def target_evidence(self, tasks: Any, graphs: Any) -> Float[np.ndarray, "task variable"]:
-        """Nats by which the rows speak for every target, whatever is known of it: their median
-        over the graphs, float64."""
+    def target_evidence(self, tasks: Any, graphs: Any) -> Float[np.ndarray, "task variable"] | None:
+        """Nats by which the rows speak for every target, whatever is known of it.
+
+        The median over the graphs, float64; None if the chain cannot tell.
+        """
         ...
 
     def draw_jointly(self, tasks: Any, graphs: Any, *, seed: int) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """Draws from a fitted guide, and what the model says of them, many graphs at once."""
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -116,20 +115,12 @@ class SVIChain(NamedTuple):
                 parts.append(total / len(graphs.order_score))
         return torch.cat(parts).numpy()
 
-    @torch.no_grad()
-    def target_evidence(
-        self, tasks: TaskBatch, graphs: GraphDraws
-    ) -> Float[np.ndarray, "task variable"]:
-        """Log odds that the predictor would give every target, beyond those of the prior: their
-        median over graphs.
+    def target_evidence(self, tasks: TaskBatch, graphs: GraphDraws) -> None:
+        """Nothing: mechanisms fitted to a task's own rows refute no hit.
+
+        Nor do they speak against it: where a hit moved the parents beyond what the shared mechanism
+        has seen, they predict better, cross-fitted as well.
         """
-        unknown, parts = replace(tasks, known=None), []
-        with isolated(0, self.device):
-            for values in graphs.chunks(_chunk_size(self, tasks)):
-                logits, _ = self.guide.infer_targets(unknown, **values)
-                parts.append(logits.double().cpu())
-        prior = math.log(self.model.target_prior) - math.log1p(-self.model.target_prior)
-        return (torch.cat(parts).median(0).values - prior).numpy()
 
     @torch.no_grad()
     def draw_jointly(

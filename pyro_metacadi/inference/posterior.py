@@ -205,14 +205,18 @@ class Posterior:
 
     @cached_property
     def conflicts(self) -> list[Conflict]:
-        """Declared targets that the rows speak against with 10 nats or more, the worst first."""
+        """Declared targets that the rows speak against with 10 nats or more, the worst first.
+
+        None are found by the engine ``svi``, whose mechanisms of hits are fitted to the same rows.
+        """
         if self.tasks.known_targets is None:
             return []
-        evidence = [
+        found = [
             chain.target_evidence(self._prepared, graphs)
             for chain, graphs in self._graphs(self._num_graphs, seed=self._seed)
         ]
-        return find_conflicts(self.tasks, np.mean(evidence, axis=0))
+        evidence = [one for one in found if one is not None]
+        return find_conflicts(self.tasks, np.mean(evidence, axis=0)) if evidence else []
 
     @cached_property
     def _edge_prob_per_chain(self) -> np.ndarray:

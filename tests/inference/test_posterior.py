@@ -84,7 +84,7 @@ def test_chains_are_drawn_independently_and_count_alike():
 
 def test_rankings_are_sorted_and_complete():
     table = posterior().rank_targets()
-    assert list(table.columns) == ["task", "rank", "variable", "probability"]
+    assert list(table.columns) == ["task", "rank", "variable", "probability", "declared"]
     assert len(table) == 9
     probabilities = posterior().target_probs
     for task, group in table.groupby("task", sort=False):
