@@ -190,7 +190,7 @@ class EmptyGraphs:
 
     device = torch.device("cpu")
 
-    def prepare(self, standardised):
+    def prepare(self, standardised, *, known=None):
         return [len(rows) for rows in standardised]
 
     def edge_probability(self):
@@ -201,6 +201,9 @@ class EmptyGraphs:
 
     def target_probability(self, tasks, graphs):
         return np.zeros((len(tasks), 3))
+
+    def target_evidence(self, tasks, graphs):
+        return None
 
     def draw_jointly(self, tasks, graphs, *, seed):
         num_draws = len(graphs.adjacency)
