@@ -81,7 +81,7 @@ class Case:
         """Learn the hyper-parameters of the default engine; forget the families scored for it."""
         problem = draw_problem(world, seed)
         tasks, num_variables = problem.world.tasks, len(problem.world.adjacency)
-        edge_log_odds = EvidenceOptions().edge_log_odds(num_variables)
+        odds = EvidenceOptions().graph_odds(tasks.variables)
         learned = fit_evidence(
             evidence_of(
                 tasks,
@@ -89,14 +89,14 @@ class Case:
                 target_prior=1 / (num_variables + 1),
                 seed=seed,
             ),
-            edge_log_odds=edge_log_odds,
+            graph_odds=odds,
             target_prior=None,
             sampling=Sampling(num_draws=1, warmup=0),
             num_chains=1,
             seed=seed,
         ).evidence
         evidence = learned.with_hyperparameters(learned.hyperparameters)
-        return cls(seed, problem.world.adjacency, edge_log_odds, evidence)
+        return cls(seed, problem.world.adjacency, odds.edge_log_odds, evidence)
 
     @property
     def score(self) -> GraphScore:

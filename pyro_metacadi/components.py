@@ -5,15 +5,11 @@ number of variables is known. Parts of this package are saved by name and option
 class cannot be (nothing is pickled), so `MetaCaDI.load` asks for it again.
 """
 
-import importlib
-import math
 import reprlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from numbers import Real
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -26,20 +22,19 @@ from pyro_metacadi.guides.targets import FlattenedDeepSets, TargetPredictor
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
 from pyro_metacadi.inference.training import Training
+from pyro_metacadi.models.expert import ExpertGraphPrior
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.models.noise.gaussian import GaussianNoise
 from pyro_metacadi.models.noise.protocol import Noise
-from pyro_metacadi.models.priors import GraphPrior, SparseGraphPrior
+from pyro_metacadi.models.priors import GraphPrior, SparseGraphPrior, constraints_of
+from pyro_metacadi.parts import Factory, build_part, check_factory, describe, find_part, plain
+from pyro_metacadi.typing import Array
 
 __all__ = ["Components", "chosen_factories"]
 
-Factory = Callable[..., Any]
-
 OBJECTIVES: dict[str, Factory] = {"paper": PaperObjective, "elbo": ELBOObjective}
 FACTORIES = ("objective", "graph_prior", "noise", "predictor", "adaptation", "mechanisms")
-ROOMS = ("models", "guides", "inference")
-"""Where this package's own parts live: a saved model can name no other class."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +71,27 @@ class Components:
         prior = cls.target_prior if target_prior is None else _target_prior(target_prior)
         return cls(target_prior=prior, training=training, **factories)
 
-    def build(self, num_variables: int) -> SVIChain:
+    def build(self, num_variables: int, *, variables: Sequence[str] | None = None) -> SVIChain:
         """A fresh model and guide over `num_variables`, initialised from torch's RNG.
+
+        Names of `variables` are for graph priors that speak of them.
 
         Raises:
             ConfigError: A factory cannot be called as documented, or makes something else.
         """
         d = num_variables
         mechanisms = self._built("mechanisms", Mechanisms, d)
+        graph_prior = self._built("graph_prior", GraphPrior, d, variables=variables)
         model = MetaCaDIModel(
             d,
             mechanisms=mechanisms,
             noise=self._built("noise", Noise, d, mechanisms.num_features),
-            graph_prior=self._built("graph_prior", GraphPrior, d),
+            graph_prior=graph_prior,
             target_prior=self.target_prior,
         )
         guide = MetaCaDIGuide(
             model,
-            dag=DAGGuide(d),
+            dag=DAGGuide(d, constraints=constraints_of(graph_prior)),
             adaptation=self._built("adaptation", Adaptation),
             predictor=self._built("predictor", TargetPredictor, d),
         )
@@ -103,30 +101,17 @@ class Components:
         """A fresh objective; raises as `build` does."""
         return self._built("objective", MetaCaDIObjective)
 
-    def _built(self, name: str, kind: type, *sizes: int) -> Any:
+    def _built(self, name: str, kind: type, *sizes: int, **names: Any) -> Any:
         """The part of that name, which must be of that kind."""
-        factory = getattr(self, name)
-        try:
-            part = factory(*sizes)
-        except TypeError as error:
-            raise ConfigError(
-                f"{name}: expected a class that is built from {len(sizes)} sizes, got {factory!r} "
-                f"({error}). See MetaCaDI for how each part is built."
-            ) from error
-        if not isinstance(part, kind):
-            raise ConfigError(
-                f"{name}: expected a factory of {kind.__name__} parts, got {factory!r}, which "
-                f"makes {type(part).__name__}. Pass such a class."
-            )
-        return part
+        return build_part(name, getattr(self, name), kind, *sizes, **names)
 
     def to_json(self) -> dict[str, Any]:
         """The choices as plain data: names and options of factories, numbers."""
-        described: dict[str, Any] = {name: _describe(getattr(self, name)) for name in FACTORIES}
+        described: dict[str, Any] = {name: describe(getattr(self, name)) for name in FACTORIES}
         return {
             **described,
-            "target_prior": _plain("target_prior", self.target_prior),
-            "training": {k: _plain(k, value) for k, value in asdict(self.training).items()},
+            "target_prior": plain("target_prior", self.target_prior),
+            "training": {k: plain(k, value) for k, value in asdict(self.training).items()},
         }
 
     @classmethod
@@ -137,7 +122,9 @@ class Components:
             ModelFileError: An entry is missing or bad, or names no part of this package.
         """
         try:
-            parts = {name: replacements.get(name) or _find(name, data[name]) for name in FACTORIES}
+            parts = {
+                name: replacements.get(name) or find_part(name, data[name]) for name in FACTORIES
+            }
             return cls(
                 target_prior=_target_prior(data["target_prior"]),
                 training=Training(**data["training"]),
@@ -170,13 +157,7 @@ def _factory(name: str, choice: Any) -> Factory:
         return _named_objective(choice)
     if name == "graph_prior" and not callable(choice):
         return _sparse_prior(choice)
-    # Instances of modules are callable as well.
-    if not isinstance(choice, type | partial | FunctionType):
-        raise ConfigError(
-            f"{name}: expected a class or a functools.partial of one, got {choice!r}. Pass the "
-            f"class, not an instance."
-        )
-    return choice
+    return check_factory(name, choice)
 
 
 def _target_prior(value: Any) -> float:
@@ -205,47 +186,13 @@ def _sparse_prior(probability: Any) -> Factory:
             f"graph_prior: expected a probability, a matrix [parent, child] of them, or a class, "
             f"got {reprlib.repr(probability)}. Pass a number such as 0.1."
         ) from error
-    return partial(SparseGraphPrior, probability=values)
+    certain = isinstance(values, list) and _has_certain(np.asarray(values))
+    return partial(ExpertGraphPrior if certain else SparseGraphPrior, probability=values)
 
 
-def _describe(factory: Factory) -> dict[str, Any]:
-    options = dict(factory.keywords) if isinstance(factory, partial) else {}
-    target = factory.func if isinstance(factory, partial) else factory
-    name = f"{target.__module__}.{getattr(target, '__qualname__', type(target).__name__)}"
-    return {"class": name, "options": {key: _plain(key, value) for key, value in options.items()}}
-
-
-def _plain(key: str, value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(key, item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    raise ConfigError(
-        f"option {key!r}: expected a number, a string or a list of them, so that it can be saved, "
-        f"got {type(value).__name__}. Build the value inside the component from plain options."
-    )
-
-
-def _find(part: str, described: dict[str, Any]) -> Factory:
-    """The factory that `_describe` wrote down; only modules with parts in them are imported."""
-    module, _, name = described["class"].rpartition(".")
-    package, _, rest = module.partition(".")
-    if package != "pyro_metacadi":
-        raise ModelFileError(
-            f"model.json: the {part} is {described['class']!r}, which is not part of "
-            f"pyro_metacadi. Pass it again: MetaCaDI.load(..., {part}={name})."
-        )
-    factory = None
-    if rest.partition(".")[0] in ROOMS:
-        with suppress(ImportError):
-            factory = getattr(importlib.import_module(module), name, None)
-    if not isinstance(factory, type):
-        raise ModelFileError(
-            f"model.json: expected a known {part}, got {described['class']!r}. Load it with the "
-            f"version of pyro_metacadi that saved it."
-        )
-    return partial(factory, **described["options"]) if described["options"] else factory
+def _has_certain(matrix: Array) -> bool:
+    """Whether an edge off the diagonal is required or forbidden."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        return False
+    off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
+    return bool(((off_diagonal == 0) | (off_diagonal == 1)).any())

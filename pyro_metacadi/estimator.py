@@ -16,7 +16,6 @@ from pyro_metacadi.checks import (
     check_memory,
     check_seed,
 )
-from pyro_metacadi.components import Factory
 from pyro_metacadi.data.checks import check_tasks, warn_about
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.tasks import TaskDataset
@@ -26,6 +25,7 @@ from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.training import Callback, Training
+from pyro_metacadi.parts import Factory
 
 __all__ = ["MetaCaDI"]
 
@@ -47,9 +47,11 @@ class MetaCaDI:
     Args:
         engine: ``"evidence"`` or ``"svi"``.
         objective: svi: ``"paper"`` (Eq. 7), ``"elbo"``, or an objective class.
-        graph_prior: A probability, or a matrix ``[parent, child]`` of probabilities, in which the
-            evidence engine takes 0 and 1 for forbidden and required edges; svi: or a `GraphPrior`
-            class built as ``cls(num_variables)``.
+        graph_prior: A probability, or a matrix ``[parent, child]`` of probabilities, in which 0
+            forbids and 1 requires an edge; or a `GraphPrior` class, built as
+            ``cls(num_variables)``, such as a partial of `ExpertGraphPrior` (required and forbidden
+            edges, tiers, a limit of parents) or, svi only, `ScaleFreeGraphPrior`, both of
+            `pyro_metacadi.models`.
         target_prior: Prior probability that a variable is a target, whatever others are; evidence:
             None learns it, and how many targets a task has.
         noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``, such as those of

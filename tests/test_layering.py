@@ -22,6 +22,7 @@ ROOMS = [
     {"guides"},
     {"inference"},
     {"metrics", "calibration", "_truth"},
+    {"parts"},
     {"components"},
     {"engines"},
     {"fitted"},

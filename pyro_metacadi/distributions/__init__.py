@@ -3,9 +3,11 @@
 from pyro_metacadi._lazy import attach
 
 __all__ = [
+    "FewParents",
     "OrderedDAG",
     "PartlyKnownBernoulli",
     "PlackettLuce",
+    "ScaleFreeEdges",
     "StraightThroughBernoulli",
     "edge_probability",
 ]
@@ -13,9 +15,11 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "FewParents": ".indegree",
         "OrderedDAG": ".dag",
         "PlackettLuce": ".order",
         "PartlyKnownBernoulli": ".bernoulli",
+        "ScaleFreeEdges": ".scale_free",
         "StraightThroughBernoulli": ".bernoulli",
         "edge_probability": ".dag",
     },

@@ -25,6 +25,7 @@ from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.inference.training import Callback
 from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.parts import Factory, find_part
 
 __all__ = ["EvidenceEngine"]
 
@@ -41,7 +42,7 @@ class EvidenceEngine:
     def resolve(
         cls,
         *,
-        graph_prior: float | ArrayLike | None = None,
+        graph_prior: float | ArrayLike | Factory | None = None,
         target_prior: float | None = None,
         sampling: Sampling | None = None,
         **others: Any,
@@ -58,16 +59,20 @@ class EvidenceEngine:
     @classmethod
     def from_json(cls, data: Any, **replacements: Any) -> "EvidenceEngine":
         """An engine with the options that were written down."""
-        if replacements:
+        for name in replacements.keys() - {"graph_prior"}:
             raise ConfigError(
-                f"components: expected none for a model of engine 'evidence', got "
-                f"{next(iter(replacements))!r}. Leave it out."
+                f"components: expected none but a graph_prior for a model of engine 'evidence', "
+                f"got {name!r}. Leave it out."
             )
         try:
             names = [one.name for one in fields(EvidenceOptions)]
             if sorted(data) != sorted(names):
                 raise ConfigError(f"options: expected {', '.join(names)}, got {', '.join(data)}")
-            return cls.resolve(**{**data, "sampling": Sampling(**data["sampling"])})
+            prior = replacements.get("graph_prior") or data["graph_prior"]
+            if isinstance(prior, dict):
+                prior = find_part("graph_prior", prior)
+            options = {**data, "graph_prior": prior, "sampling": Sampling(**data["sampling"])}
+            return cls.resolve(**options)
         except (ConfigError, KeyError, TypeError) as error:
             raise ModelFileError(
                 f"model.json: expected the options of the engine, got a damaged entry ({error}). "
@@ -76,7 +81,7 @@ class EvidenceEngine:
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain data."""
-        return asdict(self.components)
+        return self.components.to_json()
 
     def fit_chains(
         self,
@@ -112,7 +117,7 @@ class EvidenceEngine:
                 device=device,
                 memory=memory,
             ),
-            edge_log_odds=self.components.edge_log_odds(len(tasks.variables)),
+            graph_odds=self.components.graph_odds(tasks.variables),
             target_prior=prior,
             sampling=sampling,
             num_chains=num_chains or sampling.num_chains,
@@ -149,16 +154,16 @@ class EvidenceEngine:
         """Chains of saved graphs over mechanisms that are fitted again when needed."""
         scaling = EvidenceScaling.restore(tensors, tasks=tasks, device=device)
         num_variables = len(tasks.variables)
-        self._check_prior(num_variables)
+        self._check_prior(tasks.variables)
         draws = (
             _draws(tensors, f"chain{index}", num_variables=num_variables)
             for index in range(num_chains)
         )
         return _chains(scaling.evidence, draws), scaling
 
-    def _check_prior(self, num_variables: int) -> None:
+    def _check_prior(self, variables: Sequence[str]) -> None:
         try:
-            self.components.edge_log_odds(num_variables)
+            self.components.graph_odds(variables)
         except ConfigError as error:
             raise ModelFileError(str(error)) from error
 

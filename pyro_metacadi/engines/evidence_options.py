@@ -1,7 +1,8 @@
 """The evidence engine's options, checked when they are given."""
 
 import reprlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -10,8 +11,11 @@ import torch
 
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.evidence import Sampling
-from pyro_metacadi.inference.graph_score import CERTAIN
+from pyro_metacadi.inference.graph_score import CERTAIN, GraphOdds
+from pyro_metacadi.models.priors import FamilyGraphPrior, GraphPrior, constraints_of
 from pyro_metacadi.ops.graphs import find_cycle
+from pyro_metacadi.ops.subsets import MOST_CANDIDATES
+from pyro_metacadi.parts import Factory, build_part, check_factory, describe, plain
 from pyro_metacadi.typing import Array
 
 __all__ = ["EvidenceOptions"]
@@ -26,14 +30,15 @@ class EvidenceOptions:
 
     Attributes:
         graph_prior: Probability of an edge that the order allows, one number or a matrix
-            ``[parent, child]`` in which 0 forbids and 1 requires an edge; None for one expected
-            parent per variable. With a matrix, graphs have the odds of their edges.
+            ``[parent, child]`` in which 0 forbids and 1 requires an edge; or a factory of a
+            `FamilyGraphPrior`; None for one expected parent per variable. Unless it is one number,
+            graphs have the odds of their edges.
         target_prior: Probability of a task hitting a variable, whatever others it hits; None learns
             it, and how many it hits.
         sampling: Representation of the data, chains and draws.
     """
 
-    graph_prior: float | list[list[float]] | None = None
+    graph_prior: float | list[list[float]] | Factory | None = None
     target_prior: float | None = None
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -48,17 +53,49 @@ class EvidenceOptions:
             raise ConfigError(
                 f"sampling: expected a Sampling, got {sampling!r}. Use Sampling(num_draws=1000)."
             )
-        prior = None if graph_prior is None else _probabilities(graph_prior)
+        prior = graph_prior
+        if callable(prior):
+            check_factory("graph_prior", prior)
+        elif prior is not None:
+            prior = _probabilities(prior)
         rate = None if target_prior is None else _probability(target_prior)
         return cls(prior, rate, sampling or Sampling())
 
-    def edge_log_odds(self, num_variables: int) -> Array:
-        """Log prior odds of every edge ``[parent, child]``.
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain data.
 
         Raises:
-            ConfigError: The matrix has another shape.
+            ConfigError: One cannot be written down.
         """
-        prior = self.graph_prior
+        prior: Any = self.graph_prior
+        prior = describe(prior) if callable(prior) else plain("graph_prior", prior)
+        return {
+            "graph_prior": prior,
+            "target_prior": self.target_prior,
+            "sampling": asdict(self.sampling),
+        }
+
+    def graph_odds(self, variables: Sequence[str]) -> GraphOdds:
+        """What the prior says of every edge.
+
+        Raises:
+            ConfigError: The matrix has another shape, or the prior is not for this engine.
+        """
+        if callable(self.graph_prior):
+            odds = _odds_of(self.graph_prior, variables)
+        else:
+            odds = GraphOdds(self._edge_log_odds(len(variables)))
+        required = (odds.edge_log_odds >= CERTAIN).sum(0)
+        if required.max() > MOST_CANDIDATES:
+            raise ConfigError(
+                f"graph_prior: expected at most {MOST_CANDIDATES} required parents of a variable "
+                f"with engine='evidence', got {required.max()} of "
+                f"{variables[required.argmax()]!r}. Require fewer, or use engine='svi'."
+            )
+        return odds
+
+    def _edge_log_odds(self, num_variables: int) -> Array:
+        prior: Any = self.graph_prior
         if prior is None:
             prior = min(0.5, 2 * EXPECTED_PARENTS / max(1, num_variables - 1))
         matrix = np.asarray(prior, dtype=float)
@@ -71,6 +108,25 @@ class EvidenceOptions:
         with np.errstate(divide="ignore"):
             odds = np.log(matrix) - np.log1p(-matrix)
         return np.broadcast_to(np.clip(odds, -CERTAIN, CERTAIN), (num_variables, num_variables))
+
+
+def _odds_of(factory: Factory, variables: Sequence[str]) -> GraphOdds:
+    d = len(variables)
+    prior = build_part("graph_prior", factory, GraphPrior, d, variables=variables)
+    if not isinstance(prior, FamilyGraphPrior):
+        raise ConfigError(
+            f"graph_prior: expected one that is a product over variables and their parents, with "
+            f"edge_log_odds, got {type(prior).__name__}. Use engine='svi', or an ExpertGraphPrior "
+            f"with a matrix of probabilities."
+        )
+    odds = prior.edge_log_odds.detach().double().cpu().numpy().clip(-CERTAIN, CERTAIN)
+    np.fill_diagonal(odds, -CERTAIN)
+    demands = constraints_of(prior)
+    if demands is None:
+        return GraphOdds(odds)
+    odds[~demands.free.cpu().numpy()] = -CERTAIN
+    odds[demands.required.cpu().numpy()] = CERTAIN
+    return GraphOdds(odds, demands.tier, demands.max_indegree)
 
 
 def _probability(target_prior: Any) -> float:
@@ -90,7 +146,7 @@ def _probabilities(graph_prior: Any) -> float | list[list[float]]:
     if values.dtype.kind not in "biuf":
         raise ConfigError(
             f"graph_prior: expected a probability or a matrix [parent, child] of them, got "
-            f"{reprlib.repr(graph_prior)}. Pass a number such as 0.1, or engine='svi' with a class."
+            f"{reprlib.repr(graph_prior)}. Pass a number such as 0.1, or a GraphPrior class."
         )
     if not ((values >= 0) & (values <= 1)).all() or (values.ndim == 0 and values in (0, 1)):
         raise ConfigError(

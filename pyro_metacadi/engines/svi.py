@@ -115,7 +115,7 @@ class SVIEngine:
         chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):
-                chain = self.components.build(len(tasks.variables)).to(device)
+                chain = self._build(tasks).to(device)
                 run = train(
                     *chain,
                     batch,
@@ -142,6 +142,10 @@ class SVIEngine:
             None if None in converged else all(converged),
         )
 
+    def _build(self, tasks: TaskDataset) -> SVIChain:
+        names = tasks.variables
+        return self.components.build(len(names), variables=names)
+
     def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
         """What a step of gradients takes, measured on the largest task."""
         options, largest = self.components.training, tasks[int(tasks.num_rows.argmax())]
@@ -149,7 +153,7 @@ class SVIEngine:
             StandardScaling(Standardizer.fit(largest)).transform(largest), device=device
         )
         with isolated(0, device):
-            chain = self.components.build(len(tasks.variables)).to(device)
+            chain = self._build(tasks).to(device)
             step = step_memory(
                 self.components.build_objective()(*chain),
                 batch,
@@ -172,7 +176,7 @@ class SVIEngine:
         chains = []
         for index in range(num_chains):
             with isolated(0):
-                chain = self.components.build(len(tasks.variables))
+                chain = self._build(tasks)
             for part, module in chain._asdict().items():
                 fill_module(module, tensors, prefix=f"chain{index}.{part}.")
             chains.append(chain.to(device))

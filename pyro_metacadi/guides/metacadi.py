@@ -17,10 +17,9 @@ from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
-from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate, without_plates
+from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
-from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["MetaCaDIGuide"]
 
@@ -83,10 +82,8 @@ class MetaCaDIGuide(AutoGuide):
     def forward(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Sample every site for the tasks of `batch`, from their support rows only."""
         plates = self._create_plates(batch)
-        values = {
-            "order_score": self._sample("order_score", self.dag.order),
-            "edge": self._sample("edge", self.dag.edge),
-        }
+        values = {"order_score": self._sample("order_score", self.dag.order)}
+        values["edge"] = self._sample("edge", lambda: self.dag.edge(values["order_score"]))
         logits, readout = self.infer_targets(
             batch, order_score=values["order_score"], edge=values["edge"]
         )
@@ -109,11 +106,7 @@ class MetaCaDIGuide(AutoGuide):
 
         The logits of known targets are infinite.
         """
-        adjacency = adjacency_from_order(
-            without_plates(order_score, event_dim=1),
-            without_plates(edge, event_dim=2),
-            temperature=self.model.temperature,
-        )
+        adjacency = self.model.adjacency(order_score, edge)
         given = self._given.get("readout")
         readouts = [] if given is None else [given.squeeze(-3)]
         logits, readout = in_pieces(
@@ -148,7 +141,7 @@ class MetaCaDIGuide(AutoGuide):
         """Most probable value of every site: the graph at the locations, targets by their sign."""
         with torch.no_grad():
             order_score = self._given.get("order_score", self.dag.order_loc)
-            edge = self._given.get("edge", (self.dag.edge_logits > 0).to(order_score.dtype))
+            edge = self._given.get("edge", self.dag.most_probable_edges(order_score))
             logits, readout = self.infer_targets(batch, order_score=order_score, edge=edge)
             target = (logits > 0).to(order_score.dtype).unsqueeze(-2)
             return {

@@ -21,7 +21,11 @@ NEGLIGIBLE = -6.0
 
 
 def score_table(
-    families: Sequence[Family], score: GraphScore, *, explored: GraphScore | None = None
+    families: Sequence[Family],
+    score: GraphScore,
+    *,
+    explored: GraphScore | None = None,
+    tier: Sequence[int] | None = None,
 ) -> ScoreTable:
     """Scores of subsets of each variable's candidate parents: those near the graph given.
 
@@ -34,6 +38,7 @@ def score_table(
         explored: A cheaper score, such as that of the search, by which parents are exchanged. What
             a further one adds is always asked of `score`: coarse mechanisms of many parents lose
             more by another input than they gain, and would miss hundreds of nats.
+        tier: Of each variable, see `ScoreTable`.
     """
     d, exchanged = len(families), explored or score
     candidates = [_candidates(family, score, exchanged, num_variables=d) for family in families]
@@ -52,7 +57,7 @@ def score_table(
         torch.tensor([value.get(family, -torch.inf) for family in group], dtype=torch.float64)
         for group in subsets
     ]
-    return ScoreTable(candidates, table)
+    return ScoreTable(candidates, table, tier)
 
 
 def _within_reach(family: Family, best: Family) -> bool:

@@ -53,6 +53,11 @@ class Chain(Protocol):
         """Probability of every edge X_parent -> X_child, float64."""
         ...
 
+    @property
+    def edge_probability_note(self) -> str:
+        """How `edge_probability` comes about."""
+        ...
+
     def draw_graphs(self, num_draws: int, *, seed: int) -> Graphs:
         """Graphs of the posterior; the same for the same seed, whatever the tasks."""
         ...

@@ -23,7 +23,7 @@ from pyro_metacadi.inference.empirical_bayes import (
     row_correlation,
     target_rate,
 )
-from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore, adjacency_of
+from pyro_metacadi.inference.graph_score import CERTAIN, GraphOdds, GraphScore, adjacency_of
 from pyro_metacadi.inference.num_targets import odds_beside_others, target_counts
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.redrawn import learned_redrawn_share
@@ -40,7 +40,6 @@ from pyro_metacadi.models.evidence import (
 from pyro_metacadi.ops.graphs import topological_order
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.rows import TaskRows
-from pyro_metacadi.typing import Array
 
 __all__ = ["EvidenceFit", "Sampling", "evidence_of", "fit_evidence"]
 
@@ -155,7 +154,7 @@ def evidence_of(
 def fit_evidence(
     evidence: MechanismEvidence,
     *,
-    edge_log_odds: Array,
+    graph_odds: GraphOdds,
     target_prior: float | None,
     sampling: Sampling,
     num_chains: int,
@@ -170,7 +169,7 @@ def fit_evidence(
 
     Args:
         evidence: See `evidence_of`.
-        edge_log_odds: Log prior odds of every edge ``[parent, child]``.
+        graph_odds: Prior of the graph.
         target_prior: Of a task hitting a variable; None learns it.
         sampling: Draws and warm-up.
         num_chains: At least 1.
@@ -179,7 +178,7 @@ def fit_evidence(
         progress: Whether to show a bar.
         on_draw: See `sample_graphs`.
     """
-    families = families_of(torch.tensor(edge_log_odds >= CERTAIN))
+    families = families_of(torch.tensor(graph_odds.edge_log_odds >= CERTAIN))
     with tqdm(total=5, disable=not progress, desc="fit", leave=False) as bar:
         for again in (False, True):
             evidence = _learned(evidence, families, target_prior=target_prior, kernel=again)
@@ -187,13 +186,16 @@ def fit_evidence(
             bar.update()
             # The first graph is for the second hyper-parameters: coarse mechanisms will do.
             scored = evidence if again else evidence.with_resolution(FIRST_RESOLUTION)
-            families = climb(families, _graph_score(scored, edge_log_odds))
+            families = climb(families, _graph_score(scored, graph_odds))
             bar.update()
-        explored = _graph_score(evidence, edge_log_odds)
+        explored = _graph_score(evidence, graph_odds)
         if evidence.hyperparameters.is_rough:
             evidence = evidence.with_resolution(LAST_RESOLUTION)
         table = score_table(
-            families, replace(explored, evidence=evidence.scores), explored=explored
+            families,
+            replace(explored, evidence=evidence.scores),
+            explored=explored,
+            tier=graph_odds.tier,
         )
         draws = sample_graphs(
             table,
@@ -209,9 +211,10 @@ def fit_evidence(
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])
 
 
-def _graph_score(evidence: MechanismEvidence, edge_log_odds: Array) -> GraphScore:
+def _graph_score(evidence: MechanismEvidence, prior: GraphOdds) -> GraphScore:
     """Scores of families, and which are worth trying."""
-    return GraphScore(evidence.scores, edge_log_odds, screen_of(evidence, edge_log_odds))
+    worth = screen_of(evidence, prior.edge_log_odds)
+    return GraphScore(evidence.scores, prior.edge_log_odds, worth, prior.max_indegree)
 
 
 def _ready_to_judge(

@@ -86,6 +86,11 @@ class EvidenceChain:
         """Share of the chain's graphs that have each edge."""
         return self.adjacency.double().mean(0).numpy()
 
+    @property
+    def edge_probability_note(self) -> str:
+        """Draws of a Markov chain."""
+        return f"share of {len(self.adjacency)} graphs of the Markov chain"
+
     def draw_graphs(self, num_draws: int, *, seed: int) -> EvidenceGraphs:
         """States of the chain: evenly spaced ones, or random ones if more are wanted than it has.
 

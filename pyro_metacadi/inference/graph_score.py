@@ -13,6 +13,7 @@ from pyro_metacadi.typing import Array
 __all__ = [
     "CERTAIN",
     "MOST_PARENTS",
+    "GraphOdds",
     "GraphScore",
     "adjacency_of",
     "members",
@@ -31,6 +32,21 @@ IMPOSSIBLE = -1e12
 """Less than any score: what is no number would be taken for the best."""
 
 
+@dataclass(frozen=True, eq=False)
+class GraphOdds:
+    """A prior that is a product over variables and their parents.
+
+    Attributes:
+        edge_log_odds: Log prior odds of every edge ``[parent, child]``, within +-`CERTAIN`.
+        tier: Of each variable; those of a later tier come later in every order. None for one tier.
+        max_indegree: Most parents of a variable; None for any number.
+    """
+
+    edge_log_odds: Array
+    tier: Sequence[int] | None = None
+    max_indegree: int | None = None
+
+
 @dataclass(frozen=True)
 class GraphScore:
     """Log evidence plus log prior of families.
@@ -39,11 +55,13 @@ class GraphScore:
         evidence: Log evidence of many families at once.
         edge_log_odds: Log prior odds of every edge ``[parent, child]``, within +-`CERTAIN`.
         worth: Further parents of families that are worth trying; None for all.
+        max_indegree: Families with more parents are impossible; None for any number.
     """
 
     evidence: Callable[[Sequence[Family]], list[float]]
     edge_log_odds: Array
     worth: Callable[[Sequence[Family]], Mapping[Family, Sequence[int]]] | None = None
+    max_indegree: int | None = None
 
     def __call__(self, families: Sequence[Family]) -> dict[Family, float]:
         """Score of each family, by family; of one that cannot be computed, `IMPOSSIBLE`."""
@@ -60,7 +78,9 @@ class GraphScore:
         return float(column[list(members(family.parents))].sum() - required)
 
     def allows(self, family: Family) -> bool:
-        """Whether the family has all required and no forbidden edges."""
+        """Whether the family has all required and no forbidden edges, and not too many."""
+        if self.max_indegree is not None and family.parents.bit_count() > self.max_indegree:
+            return False
         return self.log_prior(family) > -CERTAIN / 2
 
     def near(self, families: Sequence[Family]) -> dict[Family, list[Family]]:

@@ -171,7 +171,7 @@ class ELBOObjective(MetaCaDIObjective):
             if site["is_observed"]:
                 terms[name] = (1.0, -site["log_prob_sum"])
             elif name == "order_score" and self.order_kl == "plackett_luce":
-                terms["kl_order"] = (1.0, order_kl(guide_trace))
+                terms["kl_order"] = (1.0, order_kl(model_trace, guide_trace))
             else:
                 terms[f"kl_{name}"] = (1.0, site_kl(model_trace, guide_trace, name))
         return terms
@@ -241,6 +241,12 @@ def site_kl(model_trace: Trace, guide_trace: Trace, name: str) -> Float[Tensor, 
     return torch.as_tensor(divergence).sum()
 
 
-def order_kl(guide_trace: Trace) -> Float[Tensor, ""]:
-    """Monte Carlo KL of the guide's orders to the uniform law over orders."""
-    return PlackettLuce(node(guide_trace, "order_score")["fn"].base_dist.loc).kl_to_uniform()
+def order_kl(model_trace: Trace, guide_trace: Trace) -> Float[Tensor, ""]:
+    """Monte Carlo KL of the guide's orders to the prior's, which is uniform unless it demands."""
+    prior = node(model_trace, "order_score")
+    prescribed = prior["infer"].get("prescribed")
+    q, p = (
+        PlackettLuce(site["fn"].base_dist.loc, prescribed=prescribed)
+        for site in (node(guide_trace, "order_score"), prior)
+    )
+    return q.kl_to(p)

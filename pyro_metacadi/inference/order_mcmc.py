@@ -78,11 +78,17 @@ class OrderMCMC(MCMCKernel):
         self._generator = torch.Generator().manual_seed(stream_seed(seed, "order_mcmc"))
         self._table = table.padded().ravel()
         self._levels = subset_levels(table.padded())
-        self._moves = OrderMoves(self._levels[-1], table.bits())
+        # Candidates of earlier tiers precede whatever the order: an order is one of each tier.
+        self._settled, bits = table.settled_bits().unsqueeze(-1), table.bits()
+        bits = torch.where(bits & self._settled != 0, 0, bits)
+        every = torch.arange(self._levels.shape[-1])
+        zeta = self._levels[-1].gather(-1, every | self._settled)
+        self._moves = OrderMoves(zeta, bits)
+        self._tier = np.array(table.tier or [0] * table.num_variables)
         self._process = os.getpid()
         if initial_orders is None:
             initial_orders = random_orders(
-                self._levels[-1], table.bits(), num_orders=num_chains, generator=self._generator
+                zeta, bits, num_orders=num_chains, generator=self._generator
             )
         self._start(initial_orders)
         self.setup(0)
@@ -165,10 +171,11 @@ class OrderMCMC(MCMCKernel):
 
     def _draw(self, rank: Array, key: Array) -> dict[str, Tensor]:
         offset = torch.from_numpy(self._moves.offset)
-        allowed = torch.from_numpy(key) - offset
+        allowed = torch.from_numpy(key) - offset | self._settled.squeeze(-1)
         parents = sample_subsets(self._levels, allowed, generator=self._generator)
         log_score = self._table[offset + parents].sum(-1)
-        order_score = -torch.from_numpy(rank).double()
+        position = (self._tier * rank.shape[1] + rank).argsort(-1).argsort(-1)
+        order_score = -torch.from_numpy(position).double()
         return {"order_score": order_score, "parent_set": parents.double(), "log_score": log_score}
 
     def _exponential(self, *shape: int) -> Array:

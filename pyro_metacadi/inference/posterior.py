@@ -80,8 +80,15 @@ class Posterior:
 
     @cached_property
     def edge_probs(self) -> xr.DataArray:
-        """Exact probability of every edge X_parent -> X_child, dims (parent, child)."""
-        return self._array("edge_prob", self._edge_prob_per_chain.mean(0))
+        """Probability of every edge X_parent -> X_child, dims (parent, child).
+
+        ``attrs["note"]`` says whether it is exact under the guide (svi), a mean over draws (svi,
+        where the graph prior's demands leave no closed form), or a share of sampled graphs
+        (evidence).
+        """
+        values = self._array("edge_prob", self._edge_prob_per_chain.mean(0))
+        values.attrs["note"] = self._chains[0].edge_probability_note
+        return values
 
     @cached_property
     def target_probs(self) -> xr.DataArray:
@@ -188,7 +195,8 @@ class Posterior:
         """Edges at least as probable as `threshold`, with attribute ``probability``.
 
         Above 1/2 every edge follows the most probable order, so the graph is acyclic for one
-        chain; at lower thresholds, or averaged over chains, it may have cycles.
+        chain; at lower thresholds, averaged over chains, or where a graph prior prescribes some of
+        the order, it may have cycles.
 
         Raises:
             ConfigError: `threshold` is not above 0 and at most 1.

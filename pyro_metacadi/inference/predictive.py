@@ -27,7 +27,6 @@ from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.draws import GraphDraws, SVIChain
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
 from pyro_metacadi.inference.training import isolated
-from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["log_derivative", "row_log_density"]
 
@@ -127,9 +126,7 @@ def _(
     with isolated(0, chain.device):
         for values in graphs.chunks(GRAPHS_AT_ONCE):
             logits, readout = chain.guide.infer_targets(batch, **values)
-            adjacency = adjacency_from_order(
-                values["order_score"][:, 0, 0], values["edge"][:, 0, 0]
-            )
+            adjacency = chain.model.adjacency(values["order_score"], values["edge"])
             features = mechanisms.features(batch.x, adjacency)
             free = noise(mechanisms.observe(batch.x, adjacency), features).log_prob(batch.x)
             hit = noise(mechanisms.intervene(features, readout), features).log_prob(batch.x)

@@ -3,6 +3,8 @@
 from pyro_metacadi._lazy import attach
 
 __all__ = [
+    "ExpertGraphPrior",
+    "FamilyGraphPrior",
     "GaussianNoise",
     "GraphPrior",
     "HeteroscedasticNoise",
@@ -11,6 +13,7 @@ __all__ = [
     "MetaCaDIModel",
     "Noise",
     "PostNonlinearNoise",
+    "ScaleFreeGraphPrior",
     "SparseGraphPrior",
     "StudentTNoise",
     "noise",
@@ -19,6 +22,8 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "ExpertGraphPrior": ".expert",
+        "FamilyGraphPrior": ".priors",
         "GaussianNoise": ".noise",
         "GraphPrior": ".priors",
         "HeteroscedasticNoise": ".noise",
@@ -27,6 +32,7 @@ __getattr__, __dir__ = attach(
         "MetaCaDIModel": ".metacadi",
         "Noise": ".noise",
         "PostNonlinearNoise": ".noise",
+        "ScaleFreeGraphPrior": ".priors",
         "SparseGraphPrior": ".priors",
         "StudentTNoise": ".noise",
         "noise": ".noise",

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import pyro
-import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float, Int8, Num
 from pyro.nn import PyroModule
@@ -19,8 +18,9 @@ from torch import Tensor
 
 from pyro_metacadi._ranks import agreed, gathered, own_part
 from pyro_metacadi.models.portions import Portions
-from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.models.priors import GraphPrior, constraints_of, sample_order_and_edges
 from pyro_metacadi.models.score_cache import ScoreCache, Tally
+from pyro_metacadi.ops.constraints import constrained_adjacency
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
@@ -28,7 +28,6 @@ from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
-from pyro_metacadi.ops.relax import adjacency_from_order
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 from pyro_metacadi.ops.task_values import TaskValues
@@ -310,19 +309,22 @@ class EvidenceModel(PyroModule):
         graph_prior: Law of `edge`.
     """
 
+    zero: Tensor
+
     def __init__(self, evidence: MechanismEvidence, *, graph_prior: GraphPrior) -> None:
         super().__init__()
         self.evidence, self.graph_prior = evidence, graph_prior
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self) -> Float[Tensor, "parent child"]:
         """Run the program; returns the adjacency, rows being causes."""
-        edge = pyro.sample("edge", self.graph_prior())
-        ones = edge.new_ones(self.evidence.num_variables)  # wherever the prior is
-        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
-        adjacency = adjacency_from_order(order_score, edge)
+        zeros = self.zero.new_zeros(self.evidence.num_variables)
+        order_score, edge = sample_order_and_edges(self.graph_prior, zeros)
+        adjacency = constrained_adjacency(constraints_of(self.graph_prior), order_score, edge=edge)
         scores = self.evidence.scores(families_of(adjacency.detach()))
         with pyro.plate("variables", len(scores), dim=-1):
             # In float32 thousands of nats would lose the digits in which graphs differ.
             log_factor = torch.tensor(scores, dtype=torch.float64, device=edge.device)
-            pyro.factor("evidence", log_factor)
+            # TraceGraph_ELBO tells by the tensors that went into a site which others it depends on.
+            pyro.factor("evidence", log_factor + 0 * adjacency.detach().sum(-2))
         return adjacency

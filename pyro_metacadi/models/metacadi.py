@@ -14,10 +14,10 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.distributions import PartlyKnownBernoulli
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.noise.protocol import Noise
-from pyro_metacadi.models.priors import GraphPrior
+from pyro_metacadi.models.priors import GraphPrior, constraints_of, sample_order_and_edges
+from pyro_metacadi.ops.constraints import constrained_adjacency
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
-from pyro_metacadi.ops.relax import adjacency_from_order
 
 __all__ = ["MetaCaDIModel", "task_plate", "without_plates"]
 
@@ -57,6 +57,9 @@ class MetaCaDIModel(PyroModule):
     readout               Normal(0, penalty^-1/2), not scored      ``[task, 1, variable, feature]``
     x                     `noise` around Eq. 2, query rows only    ``[task, sample, variable]``
     ===================== ======================================== =============================
+
+    A `graph_prior` that prescribes some of the order has scores of its own locations, see
+    `pyro_metacadi.ops.constraints.GraphConstraints`.
 
     The readout is the guide's closed-form solution; scoring it as well would count the ridge
     penalty twice, so its log density is masked unless `score_readout`. Targets that are known
@@ -119,12 +122,17 @@ class MetaCaDIModel(PyroModule):
 
     def sample_graph(self) -> Float[Tensor, "*draw parent child"]:
         """Sample `order_score` and `edge`; the adjacency they determine, rows being causes."""
-        ones = self.zero.new_ones(self.num_variables)
-        order_score = pyro.sample("order_score", dist.Gumbel(0 * ones, ones).to_event(1))
-        edge = pyro.sample("edge", self.graph_prior())
-        return adjacency_from_order(
+        order_score, edge = sample_order_and_edges(
+            self.graph_prior, self.zero.new_zeros(self.num_variables)
+        )
+        return self.adjacency(order_score, edge)
+
+    def adjacency(self, order_score: Tensor, edge: Tensor) -> Float[Tensor, "*draw parent child"]:
+        """The graph that values of the two sites determine, with what the prior demands of it."""
+        return constrained_adjacency(
+            constraints_of(self.graph_prior),
             without_plates(order_score, event_dim=1),
-            without_plates(edge, event_dim=2),
+            edge=without_plates(edge, event_dim=2),
             temperature=self.temperature,
         )
 

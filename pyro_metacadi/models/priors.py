@@ -1,8 +1,9 @@
 """Priors over the edges of the graph."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
@@ -11,18 +12,74 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyro_metacadi.distributions import ScaleFreeEdges
 from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.ops.constraints import GraphConstraints
 
-__all__ = ["GraphPrior", "SparseGraphPrior"]
+__all__ = [
+    "FamilyGraphPrior",
+    "GraphPrior",
+    "ScaleFreeGraphPrior",
+    "SparseGraphPrior",
+    "constraints_of",
+    "sample_order_and_edges",
+]
 
 
 @runtime_checkable
 class GraphPrior(Protocol):
-    """What the model asks of a graph prior: called without arguments, the law of `edge`."""
+    """What the model asks of a graph prior: called without arguments, the law of `edge`.
+
+    It is built as ``cls(num_variables)``, or ``cls(num_variables, variables=names)`` if it has such
+    an argument. It may have two things more:
+
+    * ``constraints``, a `GraphConstraints`: required and forbidden edges and tiers, which model and
+      guide then honour whatever the law draws. Pairs that are not ``constraints.free`` should be
+      masked in the law, as the diagonal should.
+    * ``given_order(order_score)``: the law of `edge` given the order scores
+      ``[*batch, variable]``, which then is asked for instead.
+
+    It may sample latent sites of its own; give them a guide beside `MetaCaDIGuide` in an
+    ``AutoGuideList``.
+    """
 
     def __call__(self) -> TorchDistributionMixin:
         """A distribution with event shape ``[parent, child]`` over 0/1 edge indicators."""
         ...
+
+
+@runtime_checkable
+class FamilyGraphPrior(GraphPrior, Protocol):
+    """What the evidence engine asks: a prior that is a product over variables and their parents."""
+
+    @property
+    def edge_log_odds(self) -> Float[Tensor, "parent child"]:
+        """Log odds of every edge that the order allows; what is not free is up to `constraints`."""
+        ...
+
+
+def constraints_of(prior: GraphPrior) -> GraphConstraints | None:
+    """The prior's ``constraints``, if it has any."""
+    return getattr(prior, "constraints", None)
+
+
+def sample_order_and_edges(
+    prior: GraphPrior, zeros: Float[Tensor, " variable"]
+) -> tuple[Float[Tensor, "*draw variable"], Float[Tensor, "*draw parent child"]]:
+    """Sample the sites `order_score` and `edge` of a graph prior.
+
+    Args:
+        prior: Of the graph.
+        zeros: Wherever the sites should be; locations of the scores, unless the prior says others.
+    """
+    constraints, given_order = constraints_of(prior), getattr(prior, "given_order", None)
+    loc = zeros if constraints is None else constraints.order_loc
+    # An objective cannot see what is prescribed but through the site.
+    infer: Any = {} if constraints is None else {"prescribed": constraints.prescribed}
+    law = dist.Gumbel(loc, torch.ones_like(loc)).to_event(1)
+    order_score = pyro.sample("order_score", law, infer=infer)
+    edge = pyro.sample("edge", prior() if given_order is None else given_order(order_score))
+    return order_score, edge
 
 
 class SparseGraphPrior(PyroModule):
@@ -45,8 +102,8 @@ class SparseGraphPrior(PyroModule):
     def __init__(self, num_variables: int, *, probability: float | ArrayLike | None = None) -> None:
         super().__init__()
         if probability is None:
-            probability = min(0.5, 1 / max(1, num_variables - 1))
-        matrix = _probability_matrix(probability, num_variables)
+            probability = default_probability(num_variables)
+        matrix = probability_matrix(probability, num_variables)
         self.register_buffer("probability", matrix, persistent=False)
 
     @property
@@ -55,14 +112,59 @@ class SparseGraphPrior(PyroModule):
         d = self.probability.shape[0]
         return ~torch.eye(d, dtype=torch.bool, device=self.probability.device)
 
+    @property
+    def edge_log_odds(self) -> Float[Tensor, "parent child"]:
+        """Log odds of every edge (see `FamilyGraphPrior`)."""
+        return torch.logit(self.probability)
+
     def forward(self) -> TorchDistributionMixin:
         """The law of `edge`, event shape ``[parent, child]``."""
         return dist.Bernoulli(self.probability).mask(self.off_diagonal).to_event(2)
 
 
-def _probability_matrix(
+class ScaleFreeGraphPrior(PyroModule):
+    r"""Hubs: how many edges point from a variable follows a power law, see `ScaleFreeEdges`.
+
+    The order is uniform and lets half of the indicators count, of a hub as of any other variable.
+    The law of a row is no product over edges, so that only the engine ``svi`` can use it.
+
+    Args:
+        num_variables: d.
+        exponent: γ in :math:`p(k) \propto (1 + k)^{-\gamma}`; the larger, the fewer edges.
+
+    Raises:
+        ConfigError: `exponent` is negative or not finite.
+
+    Source: Barabási and Albert 1999, for degrees of growing networks, whose γ is 3.
+    """
+
+    exponent: Tensor
+
+    def __init__(self, num_variables: int, *, exponent: float = 2.0) -> None:
+        super().__init__()
+        if not 0 <= exponent < np.inf:
+            raise ConfigError(f"exponent: expected a number of at least 0, got {exponent}. Try 2.")
+        self.num_variables = num_variables
+        self.register_buffer("exponent", torch.tensor(float(exponent)), persistent=False)
+
+    def forward(self) -> TorchDistributionMixin:
+        """The law of `edge`, event shape ``[parent, child]``."""
+        return ScaleFreeEdges(self.num_variables, exponent=self.exponent)
+
+
+def default_probability(num_variables: int) -> float:
+    """Of an edge, unless the user says otherwise."""
+    return min(0.5, 1 / max(1, num_variables - 1))
+
+
+def probability_matrix(
     probability: float | ArrayLike, num_variables: int
 ) -> Float[Tensor, "parent child"]:
+    """Edge probabilities as float32, 1/2 on the diagonal.
+
+    Raises:
+        ConfigError: One lies outside (0, 1), or the shape is another.
+    """
     values = np.asarray(probability, dtype=float)
     shape = (num_variables, num_variables)
     if values.shape not in ((), shape):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.ops.graphs import order_ranks, precedence
+from pyro_metacadi.ops.precedence import Precedence
 
 __all__ = ["adjacency_from_order", "straight_through"]
 
@@ -24,6 +25,7 @@ def adjacency_from_order(
     edge: Float[Tensor, "*draw parent child"],
     *,
     temperature: float = 1.0,
+    prescribed: Precedence | None = None,
 ) -> Float[Tensor, "*draw parent child"]:
     r"""The DAG of an order and a set of edges: those edges that point forwards in the order.
 
@@ -36,12 +38,20 @@ def adjacency_from_order(
         order_score: Scores s; the variable with the larger score comes first.
         edge: Indicators E in {0, 1}; the diagonal is ignored.
         temperature: τ of the relaxation, in units of the scores.
+        prescribed: Which variables come before which, whatever the scores; None prescribes nothing.
+            Scores then are minus log waiting times (see `Precedence`), and so is what is relaxed.
 
     Returns:
         Adjacency A; ``A[i, j] = 1`` is X_i -> X_j.
 
     Source: Section 4.1; Charpentier, Kibler and Günnemann 2022.
     """
-    forward = precedence(order_ranks(order_score.detach()))
-    difference = order_score.unsqueeze(-1) - order_score.unsqueeze(-2)
-    return edge * straight_through(forward, torch.sigmoid(difference / temperature))
+    if prescribed is None:
+        rank, arrival = order_ranks(order_score.detach()), order_score
+    else:
+        rank, arrival = prescribed.ranks(order_score.detach()), prescribed.arrival(order_score)
+    difference = arrival.unsqueeze(-1) - arrival.unsqueeze(-2)
+    soft = torch.sigmoid(difference / temperature)
+    if prescribed is not None:
+        soft = torch.where(prescribed.settled, soft.detach(), soft)
+    return edge * straight_through(precedence(rank), soft)

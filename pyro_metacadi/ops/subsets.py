@@ -154,6 +154,8 @@ class ScoreTable:
         log_score: For each variable a float tensor ``[2**K_i]``: the log score, with the log prior
             of the edges, of the set in whose bitmask bit k stands for ``candidates[i][k]``; -inf
             where a set was not scored. The empty set is number 0.
+        tier: Of each variable; orders that do not put earlier tiers first have no probability. None
+            for one tier.
 
     Raises:
         ConfigError: Names the variable whose candidates or scores cannot be used.
@@ -163,6 +165,7 @@ class ScoreTable:
 
     candidates: Sequence[Sequence[int]]
     log_score: Sequence[Tensor]
+    tier: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < len(self.candidates) == len(self.log_score):
@@ -186,6 +189,13 @@ class ScoreTable:
             for k, parent in enumerate(candidates):
                 bits[child, parent] = 1 << k
         return bits
+
+    def settled_bits(self) -> Int64[Tensor, " child"]:
+        """Bitmask of each variable's candidates of earlier tiers."""
+        if self.tier is None:
+            return torch.zeros(self.num_variables, dtype=torch.int64)
+        tier = torch.tensor(self.tier)
+        return (self.bits() * (tier < tier.unsqueeze(-1))).sum(-1)
 
     def padded(self) -> Float64[Tensor, "variable subset"]:
         """The tables at their largest size; -inf for sets with candidates that are not there."""

@@ -152,7 +152,6 @@ BAD_OPTIONS = [
     ({"graph_prior": [None]}, r"graph_prior: expected a probability or a matrix"),
     ({"graph_prior": [[0], [0, 1]]}, r"graph_prior: expected a probability or a matrix"),
     ({"graph_prior": np.array([1j])}, r"graph_prior: expected a probability or a matrix"),
-    ({"graph_prior": GaussianNoise}, r"graph_prior: .* or engine='svi' with a class"),
     ({"target_prior": np.nan}, r"target_prior: expected a probability between 0 and 1, got nan"),
     ({"target_prior": 0}, r"target_prior: expected a probability between 0 and 1, got 0"),
     ({"target_prior": True}, r"target_prior: expected a probability between 0 and 1, got True"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pyro_metacadi.errors import GraphError
 from pyro_metacadi.guides import DAGGuide, known_graph
 from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.ops.constraints import GraphConstraints
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import random_dag
 
@@ -46,6 +47,53 @@ def test_a_known_graph_may_have_any_dtype(dtype):
 def test_a_known_graph_that_is_no_dag_is_refused(adjacency, message):
     with pytest.raises(GraphError, match=message):
         known_graph(adjacency)
+
+
+DEMANDS = GraphConstraints(
+    ["A", "B", "C", "D"],
+    required=[(0, 1)],
+    forbidden=[(3, 2)],
+    tiers=[[3], [0, 1, 2]],
+    max_indegree=2,
+)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_known_graph_comes_back_under_demands_or_is_refused(seed):
+    adjacency = random_dag(4, seed=seed)
+    wanted = adjacency[0, 1] == 1 and adjacency[3, 2] == 0 and not adjacency[:, 3].any()
+    if not (wanted and (adjacency.sum(0) <= 2).all()):
+        adjacency = torch.tensor([[0.0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
+    values = known_graph(adjacency, constraints=DEMANDS)
+    assert torch.equal(DEMANDS.adjacency(values["order_score"], values["edge"]), adjacency)
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_a_long_known_chain_comes_back_whatever_is_prescribed(size):
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    adjacency = torch.zeros(size, size)
+    adjacency[order[:-1], order[1:]] = 1
+    tiers = [order[: size // 2].tolist(), order[size // 2 :].tolist()]
+    demands = GraphConstraints([f"X{i}" for i in range(size)], tiers=tiers)
+    values = known_graph(adjacency, constraints=demands)
+    assert torch.equal(demands.adjacency(values["order_score"], values["edge"]), adjacency)
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ([], r"lacks the required edge 'A' -> 'B'"),
+        ([(0, 1), (3, 2)], r"has the forbidden edge 'D' -> 'C'"),
+        ([(0, 1), (2, 3)], r"has the forbidden edge 'C' -> 'D'"),
+        ([(0, 1), (2, 1), (3, 1)], r"at most 2 parents of a variable, got 3 of 'B'"),
+    ],
+)
+def test_a_known_graph_against_the_demands_is_refused(edges, message):
+    adjacency = torch.zeros(4, 4)
+    for parent, child in edges:
+        adjacency[parent, child] = 1
+    with pytest.raises(GraphError, match=message):
+        known_graph(adjacency, constraints=DEMANDS)
 
 
 def test_the_laws_are_gumbel_scores_and_bernoulli_edges_without_a_diagonal():

@@ -75,7 +75,7 @@ def test_a_parent_that_would_cost_much_is_no_candidate():
 def exact_law(model):
     """Mass of every DAG, by its bytes, with a uniform order and the odds of the edges."""
     size = len(model.variables)
-    odds = model.components.edge_log_odds(size)
+    odds = model.components.graph_odds(model.variables).edge_log_odds
     score = GraphScore(model._fit.scaling.evidence.scores, odds)
     value, mass = score(all_families(size)), {}
     for order in itertools.permutations(range(size)):

@@ -18,6 +18,7 @@ from pyro_metacadi.inference.empirical_bayes import (
     target_rate,
 )
 from pyro_metacadi.inference.evidence import evidence_of, fit_evidence
+from pyro_metacadi.inference.graph_score import GraphOdds
 from pyro_metacadi.models.evidence import Family, families_of
 from tests.helpers import evidence_estimator
 
@@ -216,7 +217,7 @@ def fit_of(arrays):
     found = evidence(arrays)
     return fit_evidence(
         found,
-        edge_log_odds=np.full((found.num_variables, found.num_variables), -1.0),
+        graph_odds=GraphOdds(np.full((found.num_variables, found.num_variables), -1.0)),
         target_prior=None,
         sampling=estimator.components.sampling,
         num_chains=1,

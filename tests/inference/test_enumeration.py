@@ -11,6 +11,7 @@ from pyro import poutine
 
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.models.metacadi import MetaCaDIModel
 from tests.helpers import given_draws, tiny_batch, tiny_chain
 
 D, T = 3, 2
@@ -138,3 +139,42 @@ def test_every_term_of_the_elbo_has_its_exact_expectation(order_kl):
 
 def test_the_kl_of_scores_bounds_the_kl_of_orders():
     assert exact()["kl_order"] < exact()["kl_order_score"]
+
+
+# A user's prior in which targets depend on the graph
+
+
+class CausesAreTargets(MetaCaDIModel):
+    """Variables with children are hit more often."""
+
+    def sample_graph(self):
+        self.graph = super().sample_graph()
+        return self.graph
+
+    def _target_prior(self):
+        has_children = self.graph.amax(-1).unsqueeze(-2).unsqueeze(-2)
+        return pyro.distributions.Bernoulli(0.1 + 0.5 * has_children).to_event(1)
+
+
+def test_targets_that_depend_on_the_graph_have_their_exact_divergence():
+    parts = chain().model
+    with isolated(0):
+        model = CausesAreTargets(
+            D, mechanisms=parts.mechanisms, noise=parts.noise, graph_prior=parts.graph_prior
+        )
+        scores, edges, weights = every_graph()
+        logits, _ = chain().guide.infer_targets(
+            tiny_batch(), order_score=scores[:, None, None], edge=edges[:, None, None]
+        )
+    graphs = model.adjacency(scores, edges).numpy()
+    prior = (0.1 + 0.5 * graphs.max(-1))[:, None]
+    exact = weights @ bernoulli_kl(sigmoid(logits.detach().double().numpy()), prior).sum((-1, -2))
+    objective = ELBOObjective(
+        num_particles=PARTICLES, vectorize_particles=True, max_plate_nesting=2
+    )
+    found = []
+    with isolated(7), torch.no_grad():
+        for _ in range(REPEATS):
+            objective.differentiable_loss(model, chain().guide, tiny_batch())
+            found.append(objective.terms["kl_intervention_target"].item() / PARTICLES)
+    assert abs(np.mean(found) - exact) <= 5 * np.std(found, ddof=1) / np.sqrt(REPEATS) + 1e-5

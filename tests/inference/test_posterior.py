@@ -189,6 +189,7 @@ class EmptyGraphs:
     """A chain of no engine: no edges, no targets, and a statistic of its own."""
 
     device = torch.device("cpu")
+    edge_probability_note = "none at all"
 
     def prepare(self, standardised, *, known=None):
         return [len(rows) for rows in standardised]
