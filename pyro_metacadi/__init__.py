@@ -16,6 +16,7 @@ __all__ = [
     "metrics",
     "plots",
     "simulators",
+    "testing",
 ]
 
 __getattr__, __dir__ = attach(
@@ -28,5 +29,6 @@ __getattr__, __dir__ = attach(
         "metrics": ".metrics",
         "plots": ".plots",
         "simulators": ".simulators",
+        "testing": ".testing",
     },
 )

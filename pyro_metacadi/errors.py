@@ -7,6 +7,7 @@ package repairs or leaves undefined on its own is a `MetaCaDIWarning`, never sil
 
 __all__ = [
     "ConfigError",
+    "ConformanceError",
     "DataError",
     "GraphError",
     "MetaCaDIError",
@@ -34,6 +35,10 @@ class ConfigError(MetaCaDIError):
 
 class ModelFileError(MetaCaDIError):
     """A saved model is missing, damaged or from another schema version."""
+
+
+class ConformanceError(MetaCaDIError, AssertionError):
+    """A part of one's own breaks a law that the model relies on (`pyro_metacadi.testing`)."""
 
 
 class MetaCaDIWarning(UserWarning):

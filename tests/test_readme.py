@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyro_metacadi import MetaCaDI
+from pyro_metacadi import MetaCaDI, testing
 from tests.helpers import tiny_estimator, tiny_tasks
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,7 @@ def test_the_noise_model_of_the_contributing_guide_trains_saves_and_loads(tmp_pa
     names: dict = {"__name__": "users_own"}
     exec(compile(code, "CONTRIBUTING.md", "exec"), names)
     noise = names["LearnedScaleNoise"]
+    testing.check_noise(noise)
     mc = tiny_estimator(noise=noise).fit(tiny_tasks(), progress=False)
     mc.save(tmp_path / "model")
     loaded = MetaCaDI.load(tmp_path / "model", noise=noise)

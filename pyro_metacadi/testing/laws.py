@@ -1,0 +1,129 @@
+"""Laws that parts of every kind keep, and how a broken one is told."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_metacadi.errors import ConfigError, ConformanceError
+from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.parts import build_part, check_factory
+
+__all__ = [
+    "ConformanceError",
+    "built",
+    "close",
+    "empty_store",
+    "finite_gradients",
+    "require",
+    "shaped",
+]
+
+
+def require(holds: bool | Tensor, what: str, *, rule: str, got: Any, fix: str) -> None:
+    """Raise if a law does not hold.
+
+    Raises:
+        ConformanceError: ``<what>: expected <rule>, got <got>. <fix>``
+    """
+    if not bool(holds):
+        raise ConformanceError(f"{what}: expected {rule}, got {got}. {fix}")
+
+
+def built(name: str, factory: Any, kind: type, *sizes: int, seed: int) -> Any:
+    """The part that a factory makes, if it makes the same twice from one seed.
+
+    Raises:
+        ConformanceError: It does not, or it makes something else.
+    """
+    parts, after = [], []
+    try:
+        for start in (seed, seed, seed + 1):
+            with isolated(start):
+                parts.append(build_part(name, check_factory(name, factory), kind, *sizes))
+                after.append(float(torch.rand(())))
+    except ConfigError as error:
+        raise ConformanceError(str(error)) from error
+    first, second, _ = (_state(part) for part in parts)
+    same = first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+    require(
+        same and after[0] == after[1],
+        f"{name}, built twice from one seed",
+        rule="the same parameters and buffers",
+        got="others",
+        fix="Draw initial values from torch's global generator only.",
+    )
+    require(
+        after[1] != after[2],
+        f"{name}, built from two seeds",
+        rule="random states that differ afterwards",
+        got="the same",
+        fix="Never seed in a constructor.",
+    )
+    return parts[0]
+
+
+@contextmanager
+def empty_store(name: str) -> Iterator[None]:
+    """Raise if what is done inside writes to Pyro's global store."""
+    store, fix = pyro.get_param_store(), "Keep parameters in the module (torch.nn.Parameter)."
+    before = set(store.keys())
+    try:
+        yield
+    except NotImplementedError as error:  # of a PyroModule, Pyro itself says so
+        require("pyro.param" not in str(error), name, rule="no pyro.param", got="one", fix=fix)
+        raise
+    added = set(store.keys()) - before
+    for key in added:
+        del store[key]
+    require(
+        not added, f"{name}, in Pyro's param store", rule="no entries", got=sorted(added), fix=fix
+    )
+
+
+def shaped(value: Any, shape: Sequence[int], what: str, *, fix: str) -> None:
+    """Raise unless it is a floating-point tensor of that shape."""
+    found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    require(found == list(shape), what, rule=f"shape {list(shape)}", got=found, fix=fix)
+    finite = value.is_floating_point() and value.isfinite().all()
+    require(finite, what, rule="finite floating-point values", got="others", fix=fix)
+
+
+def close(first: Tensor, second: Tensor, what: str, *, rule: str, fix: str) -> None:
+    """Raise unless both are equal to rounding."""
+    difference = float((first - second).detach().abs().max()) if first.numel() else 0.0
+    same = torch.allclose(first, second, rtol=1e-4, atol=1e-5)
+    require(same, what, rule=rule, got=f"a difference of {difference:.3g}", fix=fix)
+
+
+def finite_gradients(value: Tensor, part: Any, what: str, *, others: Sequence[Tensor] = ()) -> None:
+    """Raise unless gradients of the sum are finite, for all parameters of a part and `others`."""
+    own = list(part.parameters()) if isinstance(part, nn.Module) else []
+    leaves = [leaf for leaf in (*own, *others) if leaf.requires_grad]
+    if not value.requires_grad or not leaves:
+        require(
+            not leaves,
+            what,
+            rule="a gradient",
+            got="none",
+            fix="Compute in torch, without .detach(), .item(), numpy or torch.no_grad.",
+        )
+        return
+    gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    finite = all(g is None or g.isfinite().all() for g in gradients)
+    require(
+        finite,
+        what,
+        rule="finite gradients",
+        got="NaN or infinity",
+        fix="Bound what is under a root, a logarithm or a division before, not after.",
+    )
+
+
+def _state(part: Any) -> dict[str, Tensor]:
+    if not isinstance(part, nn.Module):
+        return {}
+    return {**dict(part.named_parameters()), **dict(part.named_buffers())}

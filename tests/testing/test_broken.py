@@ -1,0 +1,341 @@
+"""A part that breaks one law is told which, and what to mend."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroModule
+
+from pyro_metacadi import testing
+from pyro_metacadi.guides import FlattenedDeepSets, RidgeAdaptation, SharedDeepSets
+from pyro_metacadi.models import (
+    GaussianNoise,
+    LearnedGaussianNoise,
+    PostNonlinearNoise,
+    SparseGraphPrior,
+)
+from pyro_metacadi.ops.ridge import ridge_solve
+
+count = iter(range(10**6))
+
+
+class Any(PyroModule):
+    def __init__(self, *sizes):
+        super().__init__()
+
+
+# Noise models
+
+
+class ChangingNoise(GaussianNoise):
+    def __init__(self, *sizes):
+        super().__init__(*sizes, scale=1.0 + next(count))
+
+
+class SeedingNoise(LearnedGaussianNoise):
+    def __init__(self, *sizes):
+        torch.manual_seed(0)
+        super().__init__(*sizes)
+
+
+class AskingNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return dist.Normal(loc, pyro.param("scale", torch.tensor(1.0)))
+
+
+class StoringNoise(torch.nn.Module):
+    def __init__(self, *sizes):
+        super().__init__()
+
+    def linearize(self, x, features):
+        return x, None
+
+    def forward(self, loc, features):
+        return dist.Normal(loc, pyro.param("scale", torch.tensor(1.0)))
+
+
+class EventNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return dist.Normal(loc, 1.0).to_event(1)
+
+
+class FlatNoise(GaussianNoise):
+    def linearize(self, x, features):
+        return x, features.flatten(1).square()
+
+
+class NegativeNoise(GaussianNoise):
+    def linearize(self, x, features):
+        return x, -torch.ones_like(x)
+
+
+class Unnormalised(dist.Normal):
+    def log_prob(self, value):
+        return super().log_prob(value) + 0.1
+
+
+class UnnormalisedNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return Unnormalised(loc, self.scale)
+
+
+class WideDraws(dist.Normal):
+    def sample(self, sample_shape=torch.Size()):  # noqa: B008
+        return self.loc + 2 * (super().sample(sample_shape) - self.loc)
+
+
+class WideNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return WideDraws(loc, self.scale)
+
+
+class BiasedNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return dist.Normal(loc + 1, self.scale)
+
+
+class PreciseNoise(GaussianNoise):
+    def linearize(self, x, features):
+        return x, 4 * torch.ones_like(x)
+
+
+class OwnUnitsNoise(PostNonlinearNoise):
+    def linearize(self, x, features):
+        return 3 * x, None
+
+
+class RootNoise(LearnedGaussianNoise):
+    def linearize(self, x, features):
+        return x, 1 + 0 * self.log_scale.sqrt().expand_as(x)
+
+
+NOISE = [
+    (int, r"noise: expected a class that is built from 2 sizes"),
+    (GaussianNoise(3, 4), r"noise: .* Pass the class, not an instance"),
+    (Any, r"noise: expected a factory of Noise parts"),
+    (ChangingNoise, r"noise, built twice from one seed: expected the same parameters"),
+    (SeedingNoise, r"noise, built from two seeds: .* Never seed in a constructor"),
+    (AskingNoise, r"noise: expected no pyro.param, got one. Keep parameters in the module"),
+    (StoringNoise, r"noise, in Pyro's param store: expected no entries, got \['scale'\]"),
+    (EventNoise, r"noise, of draws \[\]: shape of the law: .* got \[2, 6\] and \[3\]"),
+    (FlatNoise, r"precision of linearize: expected shape \[2, 6, 3\], got \[2, 72\]"),
+    (NegativeNoise, r"precision of linearize: expected positive values"),
+    (UnnormalisedNoise, r"integral of the density over x: expected 1, got 1.1052"),
+    (WideNoise, r"draws against the density: .* Let sample and log_prob speak of one law"),
+    (BiasedNoise, r"linearize, residuals of draws: expected mean 0, got 1.0"),
+    (PreciseNoise, r"in units of the precision: expected variance 1, got [34]"),
+    (OwnUnitsNoise, r"linearize, residuals of draws: expected mean 0"),
+    (RootNoise, r"noise, at values up to \d+: precision: expected finite gradients"),
+]
+
+
+@pytest.mark.parametrize(("noise", "message"), NOISE)
+def test_what_is_wrong_with_a_noise_model_is_named(noise, message):
+    with pytest.raises(testing.ConformanceError, match=message):
+        testing.check_noise(noise)
+
+
+# Graph priors
+
+
+class WithoutEvent(SparseGraphPrior):
+    def forward(self):
+        return dist.Bernoulli(self.probability).mask(self.off_diagonal)
+
+
+class Real(Any):
+    def __init__(self, d):
+        super().__init__()
+        self.d = d
+
+    def forward(self):
+        return dist.Normal(torch.zeros(self.d, self.d), 1.0).to_event(2)
+
+
+class WithDiagonal(SparseGraphPrior):
+    def forward(self):
+        return dist.Bernoulli(self.probability / 3).to_event(2)
+
+
+class TwiceTheMass(dist.Bernoulli):
+    def log_prob(self, value):
+        return super().log_prob(value) + 0.1
+
+    def expand(self, batch_shape, _instance=None):
+        return type(self)(self.probs.expand(batch_shape))
+
+
+class NotNormalised(SparseGraphPrior):
+    def forward(self):
+        return TwiceTheMass(self.probability).mask(self.off_diagonal).to_event(2)
+
+
+class OtherDraws(dist.Bernoulli):
+    def sample(self, sample_shape=torch.Size()):  # noqa: B008
+        return 1 - super().sample(sample_shape)
+
+    def expand(self, batch_shape, _instance=None):
+        return type(self)(self.probs.expand(batch_shape))
+
+
+class DrawsOfAnother(SparseGraphPrior):
+    def forward(self):
+        return OtherDraws(self.probability * 0.4).mask(self.off_diagonal).to_event(2)
+
+
+class OtherOdds(SparseGraphPrior):
+    @property
+    def edge_log_odds(self):
+        return torch.zeros_like(self.probability) - 3
+
+
+class Impossible(SparseGraphPrior):
+    def forward(self):
+        return dist.Delta(torch.zeros_like(self.probability), event_dim=2)
+
+
+PRIORS = [
+    (dict, r"graph_prior: expected a class that is built from 1 sizes"),
+    (WithoutEvent, r"graph_prior: shape of the law: .* End with .to_event\(2\)"),
+    (Real, r"graph_prior: draws: expected only 0 and 1"),
+    (WithDiagonal, r"log_prob with a diagonal of ones: .* Mask pairs that are not free"),
+    (NotNormalised, r"masses of all sets of free edges of three variables: expected a sum of 1"),
+    (DrawsOfAnother, r"shares of draws against masses: .* speak of one law"),
+    (OtherOdds, r"what a single edge adds to log_prob: expected its edge_log_odds"),
+    (Impossible, r"divergence of a guide from it: .* Give all that the guide can draw a finite"),
+]
+
+
+@pytest.mark.parametrize(("prior", "message"), PRIORS)
+def test_what_is_wrong_with_a_graph_prior_is_named(prior, message):
+    with pytest.raises(testing.ConformanceError, match=message):
+        testing.check_graph_prior(prior)
+
+
+# Target predictors
+
+
+class Transposed(FlattenedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks, mask).mT
+
+
+class WithoutMask(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks, torch.ones_like(mask))
+
+
+class ByLength(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks, mask) + 0.1 * mask.shape[-1]
+
+
+class FirstRow(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks[..., :1, :, :], mask[:, :1])
+
+
+class AmongTasks(SharedDeepSets):
+    def forward(self, blocks, mask):
+        logits = super().forward(blocks, mask)
+        return logits - logits.mean(-2, keepdim=True)
+
+
+class Blind(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(0 * blocks, mask)
+
+
+class MixedDraws(SharedDeepSets):
+    def forward(self, blocks, mask):
+        shared = blocks.mean(0, keepdim=True) if blocks.dim() == 5 else blocks
+        return super().forward(blocks * 0 + shared, mask)
+
+
+class WithoutGradient(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks, mask).detach()
+
+
+class NaNOfOneRow(SharedDeepSets):
+    def forward(self, blocks, mask):
+        number = mask.sum(-1, keepdim=True).float()
+        return super().forward(blocks, mask) * (number - 1) / (number - 1)
+
+
+PREDICTORS = [
+    (int, r"predictor: expected a factory of TargetPredictor parts"),
+    (Transposed, r"predictor: logits: expected shape \[4, 3\], got \[3, 4\]"),
+    (NaNOfOneRow, r"predictor: logits: expected finite floating-point values"),
+    (MixedDraws, r"logits of draws together: expected those of each draw"),
+    (WithoutMask, r"logits with other values in padding: .* Weigh rows by the mask"),
+    (ByLength, r"logits with more padding: expected the same logits"),
+    (FirstRow, r"logits of rows in another order: expected the same logits"),
+    (AmongTasks, r"logits of tasks one by one: expected those of all together"),
+    (Blind, r"logits of other rows: expected other logits, got the same"),
+    (WithoutGradient, r"predictor: logits: expected a gradient, got none"),
+]
+
+
+@pytest.mark.parametrize(("predictor", "message"), PREDICTORS)
+def test_what_is_wrong_with_a_target_predictor_is_named(predictor, message):
+    with pytest.raises(testing.ConformanceError, match=message):
+        testing.check_target_predictor(predictor)
+
+
+# Adaptations
+
+
+def solved(features, support, mask, *, penalty=1.0):
+    weight = mask.unsqueeze(-1).to(support.dtype).expand_as(support).mT
+    response = support.mT.expand(features.shape[:-1])
+    return ridge_solve(features, response, penalty=penalty, weight=weight)
+
+
+class Doubled(RidgeAdaptation):
+    def __call__(self, model, features, support, mask):
+        return super().__call__(model, features, support, mask).mT
+
+
+class Unmasked:
+    def __call__(self, model, features, support, mask):
+        return solved(features, support, torch.ones_like(mask))
+
+
+class Ordered:
+    def __call__(self, model, features, support, mask):
+        first = torch.arange(mask.shape[-1]) < 2
+        return solved(features, support, mask & first)
+
+
+class Pooled:
+    def __call__(self, model, features, support, mask):
+        readout = solved(features, support, mask)
+        return readout - readout.mean(-3, keepdim=True)
+
+
+class Fixed:
+    def __call__(self, model, features, support, mask):
+        return features.mean(-2)[..., :] * 0 + mask.sum() * 0
+
+
+class Detached(RidgeAdaptation):
+    def __call__(self, model, features, support, mask):
+        return super().__call__(model, features, support, mask).detach()
+
+
+ADAPTATIONS = [
+    (int, r"adaptation: expected a factory of Adaptation parts"),
+    (Doubled, r"adaptation: readouts: expected shape \[4, 3, 5\], got \[4, 5, 3\]"),
+    (Unmasked, r"readouts with other values in padding: .* no weight"),
+    (Ordered, r"readouts of rows in another order: expected the same"),
+    (Pooled, r"readouts of tasks one by one: .* Adapt to each task on its own"),
+    (Fixed, r"readouts of other rows: expected other readouts, got the same"),
+    (Detached, r"adaptation: readouts: expected a gradient, got none"),
+]
+
+
+@pytest.mark.parametrize(("adaptation", "message"), ADAPTATIONS)
+def test_what_is_wrong_with_an_adaptation_is_named(adaptation, message):
+    with pytest.raises(testing.ConformanceError, match=message):
+        testing.check_adaptation(adaptation)
