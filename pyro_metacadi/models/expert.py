@@ -35,12 +35,13 @@ class ExpertGraphPrior(PyroModule):
 
     * svi: equally probable, if each variable has at most one parent required within its tier (see
       `GraphConstraints.order_loc`);
-    * evidence: an order is the more probable the more graphs it allows, by the factor
-      :math:`\prod 1 / (1 - p_{ij})` over the pairs that it allows: graphs have the odds of their
-      edges.
+    * evidence: graphs have the odds of their edges, so that an order is the more probable the more
+      graphs it allows, by the factor :math:`\prod 1 / (1 - p_{ij})` over the pairs that it allows
+      if there is no limit of parents.
 
-    The two are one law where probabilities within a tier are equal and none is forbidden one way
-    only.
+    The two are one law where probabilities within a tier are equal, required edges are as above,
+    and none within a tier is forbidden one way only; under a limit of parents, where besides all
+    probabilities are equal and no edge is required or forbidden.
 
     Args:
         num_variables: d.

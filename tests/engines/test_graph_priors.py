@@ -166,6 +166,24 @@ def test_more_required_parents_than_can_be_summed_over_are_named():
             evidence_estimator(graph_prior=choice).fit(tasks(names=names), progress=False)
 
 
+@engines
+def test_many_required_parents_and_no_parents_at_all_are_honoured(engine):
+    names = [f"V{i}" for i in range(13)]
+    many = partial(ExpertGraphPrior, required=[(i, "V12") for i in range(12)])
+    model = estimators(many)[engine].fit(tasks(names=names, num_tasks=3), progress=False)
+    assert (model.posterior.sample_graphs(20).sel(child="V12")[..., :12] == 1).all()
+    none = estimators(partial(ExpertGraphPrior, max_indegree=0))[engine]
+    assert not none.fit(tasks(), progress=False).posterior.sample_graphs(20).any()
+
+
+@engines
+@pytest.mark.filterwarnings("ignore:variables. expected two or more:UserWarning")
+def test_a_prior_of_one_variable_is_no_obstacle(engine):
+    prior = partial(ExpertGraphPrior, tiers=[["V"]], max_indegree=0)
+    model = estimators(prior)[engine].fit(tasks(names=["V"]), progress=False)
+    assert not model.posterior.edge_probs.any()
+
+
 def test_a_matrix_of_certain_edges_is_honoured_by_the_svi_engine_too():
     matrix = np.full((4, 4), 0.3)
     matrix[1, 3], matrix[0, 2] = 1, 0
