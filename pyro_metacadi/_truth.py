@@ -23,8 +23,10 @@ def distinct_graphs(draws: ArrayLike, *, num_variables: int) -> tuple[Array, Arr
             "Pass one 0/1 adjacency matrix per draw."
         )
     flat = _binary(array, "draws", GraphError).reshape(-1, size**2)
-    flat, counts = np.unique(flat, axis=0, return_counts=True)
-    graphs = flat.reshape(-1, size, size)
+    # As strings of bytes: by axis, numpy would make a field of every entry.
+    strings = np.ascontiguousarray(flat).view(np.dtype((np.void, size**2)))[:, 0]
+    strings, counts = np.unique(strings, return_counts=True)
+    graphs = strings.view(np.int8).reshape(-1, size, size)
     _check_acyclic(graphs, name="draws")
     return graphs, counts
 

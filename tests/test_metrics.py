@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 
 import gadjid
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pyro_metacadi import metrics
+from pyro_metacadi._truth import distinct_graphs
 from pyro_metacadi.errors import DataError, GraphError, UndefinedMetricWarning
 
 CHAIN = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]])  # X1 -> X2 -> X3
@@ -349,3 +351,15 @@ def test_importing_metrics_is_numpy_only():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
+
+
+def test_equal_graphs_of_many_variables_are_found_in_seconds():
+    generator = np.random.default_rng(0)
+    graphs = np.triu(generator.random((20, 600, 600)) < 0.01, 1).astype(np.int8)
+    graphs[7] = graphs[3]
+    start = time.perf_counter()
+    different, counts = distinct_graphs(graphs, num_variables=600)
+    assert time.perf_counter() - start < 20  # a field of every entry would take minutes
+    assert len(different) == 19
+    assert sorted(counts.tolist()) == [1] * 18 + [2]
+    assert {graph.tobytes() for graph in different} == {graph.tobytes() for graph in graphs}
