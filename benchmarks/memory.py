@@ -24,7 +24,8 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.engines.evidence_memory import evidence_memory
 from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.memory import step_memory
-from pyro_metacadi.inference.training import isolated, train
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import train
 from pyro_metacadi.models.evidence import Family
 
 BUDGETS = {"least": 1, "four times": 4, "none": 0}

@@ -23,7 +23,8 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.naive import mean_shift, variance_ratio
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.objective import PaperObjective
-from pyro_metacadi.inference.training import isolated, train
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import train
 
 SIZES = {"num_variables": 20, "num_tasks": 20, "num_samples": 110, "expected_edges": 40}
 

@@ -14,7 +14,8 @@ from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides import FlattenedDeepSets
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.evidence import Sampling
-from pyro_metacadi.inference.training import Training, isolated
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import Mechanisms
 
 TINY = {

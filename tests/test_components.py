@@ -8,7 +8,8 @@ import torch
 from pyro_metacadi.components import Components
 from pyro_metacadi.errors import ConfigError, DataError, ModelFileError
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
-from pyro_metacadi.inference.training import Training, isolated
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import GaussianNoise, Mechanisms, SparseGraphPrior
 from tests.helpers import TINY
 

@@ -16,8 +16,9 @@ from pyro_metacadi.data.lazy_batch import batch_of
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference import stopping, training
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.stopping import hold_out
-from pyro_metacadi.inference.training import Training, held_out_loss, isolated
+from pyro_metacadi.inference.training import Training, held_out_loss
 from tests.helpers import state, tiny_chain, tiny_estimator, tiny_tasks
 
 ROWS = (12, 9, 12, 7, 3, 1, 2, 20)

@@ -9,7 +9,7 @@ from pyro.infer.inspect import generate_graph_specification, get_dependencies, g
 
 from pyro_metacadi.guides import known_graph
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import random_dag, tiny_batch, tiny_chain
 

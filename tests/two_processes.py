@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from pyro_metacadi._ranks import agreed, gathered, joined, own_part, rank, world_size
 from pyro_metacadi.errors import MetaCaDIWarning
 from pyro_metacadi.inference.objective import PaperObjective
-from pyro_metacadi.inference.training import Training, isolated
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models.evidence import Family
 from tests.helpers import (
     evidence_estimator,

@@ -16,7 +16,8 @@ from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
-from pyro_metacadi.inference.training import Callback, isolated, train
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Callback, train
 from pyro_metacadi.models.evidence import Family
 from pyro_metacadi.models.portions import CACHE_FLOATS
 

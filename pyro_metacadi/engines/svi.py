@@ -18,8 +18,9 @@ from pyro_metacadi.engines.protocol import MemoryNeeded, Outcome
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.memory import step_memory
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.storage import fill_module, refuse_unless
-from pyro_metacadi.inference.training import Callback, Training, isolated, train
+from pyro_metacadi.inference.training import Callback, Training, train
 from pyro_metacadi.typing import Array
 
 __all__ = ["SVIEngine", "StandardScaling"]

@@ -17,7 +17,7 @@ from pyro_metacadi.data.lazy_batch import AnyBatch, batch_of
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.objective import node
-from pyro_metacadi.inference.training import isolated, stream_seed
+from pyro_metacadi.inference.seeds import isolated, stream_seed
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.ops.constraints import GraphConstraints, constrained_adjacency
 

@@ -29,7 +29,7 @@ from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.redrawn import learned_redrawn_share
 from pyro_metacadi.inference.screening import screen_of
 from pyro_metacadi.inference.search import climb
-from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
 from pyro_metacadi.models.evidence import (
     Family,

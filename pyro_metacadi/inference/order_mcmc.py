@@ -22,7 +22,7 @@ from torch import Tensor
 from pyro_metacadi.checks import check_count
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.order_moves import OrderMoves
-from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.ops.graphs import order_ranks
 from pyro_metacadi.ops.subsets import ScoreTable, random_orders, sample_subsets, subset_levels
 from pyro_metacadi.typing import Array

@@ -15,7 +15,7 @@ from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
 from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
 from pyro_metacadi.inference.conflicts import Conflict, find_conflicts
-from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.inference.seeds import stream_seed
 
 if TYPE_CHECKING:
     import networkx

@@ -26,7 +26,7 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.draws import GraphDraws, SVIChain
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 
 __all__ = ["log_derivative", "row_log_density"]
 

@@ -1,10 +1,8 @@
 """Stochastic variational inference: the loop that minimises the objective."""
 
-import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -17,18 +15,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from pyro_metacadi._ranks import agreed, rank, together, world_size
-from pyro_metacadi.checks import check_seed
+from pyro_metacadi._ranks import agreed, together, world_size
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.lazy_batch import AnyBatch
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.objective import MetaCaDIObjective, reconstruction
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.stopping import Course, hold_out
+from pyro_metacadi.inference.task_choice import TaskChooser, seed_rank
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 
-__all__ = ["Callback", "Trained", "Training", "held_out_loss", "isolated", "stream_seed", "train"]
+__all__ = ["Callback", "Trained", "Training", "held_out_loss", "train"]
 
 Callback = Callable[[int, dict[str, Tensor]], None]
 
@@ -99,38 +98,6 @@ class Training:
             )
 
 
-def stream_seed(seed: int, *keys: int | str) -> int:
-    """A seed of its own for each use of one seed, so that no two uses share random numbers.
-
-    Raises:
-        ConfigError: `seed` is not a whole number from 0 to 2**64 - 1.
-    """
-    check_seed(seed)
-    digest = hashlib.sha256(repr((int(seed), *keys)).encode()).digest()
-    return int.from_bytes(digest[:8], "big")
-
-
-@contextmanager
-def isolated(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Run with a seeded RNG and with parameters kept in the modules; restore both afterwards.
-
-    Inside, Pyro's param store is neither read nor written; the caller's random state and Pyro
-    settings are what they were once the block ends.
-    """
-    check_seed(seed)
-    devices = [device] if torch.device(device).type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        pyro.settings.context(module_local_params=True),
-    ):
-        # Not torch.manual_seed, which would seed every CUDA device, saved above or not.
-        torch.default_generator.manual_seed(int(seed))
-        for used in devices:
-            with torch.cuda.device(used):
-                torch.cuda.manual_seed(int(seed))
-        yield
-
-
 class Trained(NamedTuple):
     """What is known of a run.
 
@@ -181,7 +148,7 @@ def train(
     if options.patience is not None:
         batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
     loss_module: nn.Module = objective(model, guide)
-    choose, at_once = _TaskChooser(batch, options.tasks_per_step), None
+    choose, at_once = TaskChooser(batch, options.tasks_per_step), None
     if memory is not None:
         needed = step_memory(
             objective(model, guide),
@@ -192,7 +159,7 @@ def train(
         at_once = needed.at_once(choose.num_tasks, memory)
     if world_size() > 1:
         loss_module = DistributedDataParallel(loss_module)
-        _seed_rank(batch.device)
+        seed_rank(batch.device)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), fused=True)
     course = Course(
         options.num_steps,
@@ -257,41 +224,6 @@ def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) 
             model_trace.compute_log_prob(lambda name, _: name == "x")
         total += reconstruction(model_trace).item() * (len(index) / batch.num_tasks)
     return total / HELD_OUT_GRAPHS
-
-
-class _TaskChooser:
-    """Draws the tasks of each step; several processes get equally many, and none the same ones.
-
-    Every task is in a step with the same probability, so that the mean of the processes' gradients
-    has the expectation of that of all tasks.
-    """
-
-    def __init__(self, batch: AnyBatch, number: int | None) -> None:
-        number = batch.num_tasks if number is None else min(number, batch.num_tasks)
-        if number < world_size():
-            raise ConfigError(
-                f"processes: expected at most one for each of the {number} tasks of a step, got "
-                f"{world_size()}. Start fewer."
-            )
-        self._batch, self.num_tasks = batch, number // world_size()
-        # The same in all processes, whatever else is drawn in each.
-        seed = stream_seed(torch.initial_seed(), "tasks") % 2**63
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def __call__(self) -> AnyBatch:
-        if self.num_tasks == self._batch.num_tasks:
-            return self._batch
-        order = torch.randperm(self._batch.num_tasks, generator=self._generator)
-        own = order[rank() * self.num_tasks : (rank() + 1) * self.num_tasks]
-        return self._batch.choose(own.to(self._batch.device))
-
-
-def _seed_rank(device: torch.device) -> None:
-    """Draw other graphs and rows in each process."""
-    seed = stream_seed(torch.initial_seed(), "rank", rank()) % 2**63
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
 
 
 def _parameter_groups(

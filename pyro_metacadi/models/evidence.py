@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-import pyro
 import torch
 from jaxtyping import Bool, Float, Int8, Num
-from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_metacadi._ranks import agreed, gathered, own_part
 from pyro_metacadi.models.portions import Portions
-from pyro_metacadi.models.priors import GraphPrior, constraints_of, sample_order_and_edges
 from pyro_metacadi.models.score_cache import ScoreCache, Tally
-from pyro_metacadi.ops.constraints import constrained_adjacency
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
 from pyro_metacadi.ops.hurdle import HurdleLaw
@@ -32,7 +28,7 @@ from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = ["EvidenceModel", "Family", "Hyperparameters", "MechanismEvidence", "families_of"]
+__all__ = ["Family", "HeldDesigns", "Hyperparameters", "MechanismEvidence", "families_of"]
 
 ROUGH = 2.0
 """Length-scale, in standard deviations, below which functions are rough."""
@@ -295,36 +291,3 @@ def families_of(
         Family(child, sum(1 << parent for parent, edge in enumerate(column) if edge))
         for child, column in enumerate(adjacency.bool().mT.tolist())
     ]
-
-
-class EvidenceModel(PyroModule):
-    """Pyro program over graphs: the prior's sites, and the evidence as a factor per variable.
-
-    Sites `order_score` and `edge` are those of `MetaCaDIModel`, so that a guide for its graphs is
-    one for these. It has no other latent site: mechanisms and targets are integrated out. The
-    evidence has no gradient.
-
-    Args:
-        evidence: Scores families.
-        graph_prior: Law of `edge`.
-    """
-
-    zero: Tensor
-
-    def __init__(self, evidence: MechanismEvidence, *, graph_prior: GraphPrior) -> None:
-        super().__init__()
-        self.evidence, self.graph_prior = evidence, graph_prior
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
-
-    def forward(self) -> Float[Tensor, "parent child"]:
-        """Run the program; returns the adjacency, rows being causes."""
-        zeros = self.zero.new_zeros(self.evidence.num_variables)
-        order_score, edge = sample_order_and_edges(self.graph_prior, zeros)
-        adjacency = constrained_adjacency(constraints_of(self.graph_prior), order_score, edge=edge)
-        scores = self.evidence.scores(families_of(adjacency.detach()))
-        with pyro.plate("variables", len(scores), dim=-1):
-            # In float32 thousands of nats would lose the digits in which graphs differ.
-            log_factor = torch.tensor(scores, dtype=torch.float64, device=edge.device)
-            # TraceGraph_ELBO tells by the tensors that went into a site which others it depends on.
-            pyro.factor("evidence", log_factor + 0 * adjacency.detach().sum(-2))
-        return adjacency

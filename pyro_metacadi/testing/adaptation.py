@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_metacadi.guides.adaptation import Adaptation
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.models.noise.gaussian import GaussianNoise

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.inference.objective import ELBOObjective
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.priors import (
     FamilyGraphPrior,
     GraphPrior,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_metacadi.errors import ConfigError, ConformanceError
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.parts import build_part, check_factory
 
 __all__ = [

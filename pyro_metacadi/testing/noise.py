@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor
 
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.testing.laws import built, empty_store, finite_gradients, require, shaped
 

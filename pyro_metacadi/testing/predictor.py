@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_metacadi.guides.features import NUM_BLOCKS
 from pyro_metacadi.guides.targets import TargetPredictor
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.testing.laws import (
     built,
     close,

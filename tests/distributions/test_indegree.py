@@ -8,7 +8,7 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyro_metacadi.distributions import FewParents
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from tests.helpers import random_dag
 
 D = 3

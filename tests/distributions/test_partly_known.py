@@ -6,7 +6,7 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyro_metacadi.distributions import PartlyKnownBernoulli, StraightThroughBernoulli
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.ops.known import with_known
 
 KNOWN = torch.tensor([[1, 0, -1, -1]], dtype=torch.int8)

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyro_metacadi.distributions import ScaleFreeEdges, StraightThroughBernoulli
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 
 D = 3
 OFF = ~torch.eye(D, dtype=torch.bool)

@@ -11,7 +11,7 @@ import torch
 from pyro_metacadi import MetaCaDI, TaskDataset, simulators
 from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.chains import NUM_GRAPHS
-from pyro_metacadi.inference.training import stream_seed
+from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.ops.target_counts import binomial
 from tests.helpers import evidence_estimator, evidence_fit, tiny_estimator, tiny_tasks, tiny_world
 from tests.ops.test_known_targets import conditioned

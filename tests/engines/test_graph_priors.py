@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.errors import ConfigError, ModelFileError
 from pyro_metacadi.inference.objective import ELBOObjective
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import ExpertGraphPrior, ScaleFreeGraphPrior, SparseGraphPrior
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import evidence_estimator, tiny_batch, tiny_chain, tiny_estimator

@@ -5,7 +5,7 @@ import torch
 from pyro.nn import PyroModule
 
 from pyro_metacadi.guides import Adaptation, RidgeAdaptation
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import GaussianNoise, Mechanisms
 from tests.helpers import TINY, random_dag, tiny_batch, tiny_chain
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pyro_metacadi.errors import GraphError
 from pyro_metacadi.guides import DAGGuide, known_graph
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.ops.constraints import GraphConstraints
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import random_dag

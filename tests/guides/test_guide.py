@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 
 from pyro_metacadi.guides import feature_blocks, known_graph
 from pyro_metacadi.inference.objective import ELBOObjective
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import PostNonlinearNoise
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import given_draws, random_dag, tiny_batch, tiny_chain, traces

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides import FlattenedDeepSets, SharedDeepSets, TargetPredictor
 from pyro_metacadi.guides.features import NUM_BLOCKS
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 
 D = 3
 KINDS = pytest.mark.parametrize("kind", [FlattenedDeepSets, SharedDeepSets])

@@ -5,7 +5,7 @@ import torch
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.inference import draws
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import state, tiny_chain
 

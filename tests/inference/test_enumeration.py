@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 
 from pyro_metacadi.inference.objective import ELBOObjective
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from tests.helpers import given_draws, tiny_batch, tiny_chain
 

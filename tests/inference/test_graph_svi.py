@@ -14,9 +14,10 @@ from pyro_metacadi.errors import ConfigError, GraphError
 from pyro_metacadi.guides import DAGGuide
 from pyro_metacadi.inference.graph_score import CERTAIN
 from pyro_metacadi.inference.graph_svi import GraphELBO, fit_dag_guide
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import SparseGraphPrior
-from pyro_metacadi.models.evidence import EvidenceModel, Family, MechanismEvidence
+from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence_program import EvidenceModel
 from pyro_metacadi.ops.graphs import topological_order
 from tests.helpers import random_dag, random_states
 

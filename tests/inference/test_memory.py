@@ -10,7 +10,8 @@ from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.memory import StepMemory, _kept_for_gradients, step_memory
-from pyro_metacadi.inference.training import Training, isolated, train
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Training, train
 from tests.helpers import TINY, build, tiny_tasks
 
 NEED = StepMemory(fixed=1000, held=10, computed=100, piece=50)

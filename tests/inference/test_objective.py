@@ -14,7 +14,7 @@ from pyro_metacadi.inference.objective import (
     PaperObjective,
     residual_dependence,
 )
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from tests.helpers import parameters, random_dag, tiny_batch, tiny_chain, traces
 
 D, T = 3, 2

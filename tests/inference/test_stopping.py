@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.stopping import Course, Plateau, hold_out
-from pyro_metacadi.inference.training import isolated
 
 
 def batch(rows):

@@ -10,7 +10,8 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
-from pyro_metacadi.inference.training import Training, isolated, train
+from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.inference.training import Training, train
 from pyro_metacadi.models.metacadi import task_plate
 from tests.helpers import build, parameters, tiny_batch, tiny_chain
 

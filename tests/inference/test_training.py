@@ -14,7 +14,8 @@ from pyro_metacadi.inference.objective import (
     PaperObjective,
     reconstruction,
 )
-from pyro_metacadi.inference.training import Training, held_out_loss, isolated, stream_seed, train
+from pyro_metacadi.inference.seeds import isolated, stream_seed
+from pyro_metacadi.inference.training import Training, held_out_loss, train
 from tests.helpers import build, parameters, random_states, state, tiny_batch, tiny_chain, traces
 
 OPTIONS = Training(num_steps=3, support_size=3, query_size=4, patience=None)

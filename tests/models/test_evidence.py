@@ -11,15 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyro import poutine
 
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import SparseGraphPrior, evidence, portions
-from pyro_metacadi.models.evidence import (
-    EvidenceModel,
-    Family,
-    Hyperparameters,
-    MechanismEvidence,
-    families_of,
-)
+from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence, families_of
+from pyro_metacadi.models.evidence_program import EvidenceModel
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.rows import TaskRows

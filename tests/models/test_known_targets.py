@@ -10,8 +10,8 @@ from pyro import poutine
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective, target_sparsity
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.stopping import hold_out
-from pyro_metacadi.inference.training import isolated
 from tests.helpers import tiny_chain, traces
 
 KNOWN = np.array([[1, 0, -1], [-1, -1, 1]], dtype=np.int8)

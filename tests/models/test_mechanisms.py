@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import Mechanisms
 from tests.helpers import random_dag
 

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 
 from pyro_metacadi.guides import known_graph
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import given_draws, random_dag, tiny_batch, tiny_chain, traces

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from pyro_metacadi import MetaCaDI, simulators
 from pyro_metacadi.components import Components
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import Noise, noise
 from pyro_metacadi.models.noise import (
     GaussianNoise,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_metacadi.distributions import PlackettLuce
-from pyro_metacadi.inference.training import isolated
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.ops.constraints import GraphConstraints
 from pyro_metacadi.ops.graphs import is_dag, order_ranks
 from pyro_metacadi.ops.precedence import Precedence, transitive_closure
