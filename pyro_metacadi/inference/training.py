@@ -158,7 +158,8 @@ def train(
         )
         at_once = needed.at_once(choose.num_tasks, memory)
     if world_size() > 1:
-        loss_module = DistributedDataParallel(loss_module)
+        # Buffers are constants: to exchange them at every step would take time and could fail.
+        loss_module = DistributedDataParallel(loss_module, broadcast_buffers=False)
         seed_rank(batch.device)
     optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), fused=True)
     course = Course(
