@@ -184,7 +184,7 @@ def test_inference_data_of_four_chains_has_defined_diagnostics(num_draws):
 def test_the_log_score_of_a_draw_is_its_evidence_and_prior():
     model = evidence_fit()
     evidence = model._fit.scaling.evidence
-    odds = model.components.edge_log_odds(4)
+    odds = model.components.graph_odds(model.variables).edge_log_odds
     for adjacency, score in zip(chain().adjacency[:5], chain().log_score[:5], strict=True):
         expected = sum(evidence.scores(families_of(adjacency)))
         expected += float((adjacency.numpy() * odds).sum())
