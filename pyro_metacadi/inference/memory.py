@@ -49,7 +49,7 @@ class StepMemory:
 
     def least(self, num_tasks: int) -> int:
         """Of a step that computes as many tasks at once as takes the least memory."""
-        return math.ceil(self._by_number(num_tasks).min())
+        return min(math.ceil(self._by_number(num_tasks).min()), self.most(num_tasks))
 
     def most(self, num_tasks: int) -> int:
         """Of a step that computes all tasks at once."""

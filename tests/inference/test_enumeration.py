@@ -151,7 +151,7 @@ class CausesAreTargets(MetaCaDIModel):
         self.graph = super().sample_graph()
         return self.graph
 
-    def _target_prior(self):
+    def _target_prior(self, batch):
         has_children = self.graph.amax(-1).unsqueeze(-2).unsqueeze(-2)
         return pyro.distributions.Bernoulli(0.1 + 0.5 * has_children).to_event(1)
 
