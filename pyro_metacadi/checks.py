@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 NUM_SEEDS = 2**64
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -123,9 +126,14 @@ def check_memory(memory_budget: Any, device: torch.device) -> int:
 
 
 def _memory_of(device: torch.device) -> int:
+    """This process's share, of the GPU or of what the machine or its container has."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if CONTAINER_LIMIT.exists():
+        limit = CONTAINER_LIMIT.read_text().strip()  # "max" is none
+        size = min(size, int(limit)) if limit.isdigit() else size
+    return size // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes here
 
 
 def _number(text: str) -> float | None:

@@ -45,7 +45,7 @@ def compare(
 
     Args:
         models: By name, two or more, fitted or not; they are left as they are.
-        tasks: Two or more of them with two rows or more.
+        tasks: Two or more of them with two rows or more. Rows on disk are read to memory.
         folds: At most as many as there are tasks.
         support_size: Rows shown of a task that was left out; half of its rows if it has few.
         num_steps: As in `MetaCaDI.fit`.

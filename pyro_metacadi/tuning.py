@@ -233,7 +233,8 @@ def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
         ConfigError: Some, but not all, represent the data as ``counts``.
     """
     samplings = [getattr(model.components, "sampling", None) for model in models]
-    wanted = dict.fromkeys(s.representation for s in samplings if s is not None)
+    # The other engine standardises values as they are.
+    wanted = dict.fromkeys("identity" if s is None else s.representation for s in samplings)
     kinds = {Representation.fit(tasks, kind=kind).kind for kind in wanted}
     if len(kinds) > 1 and "counts" in kinds:
         raise ConfigError(

@@ -88,3 +88,6 @@ def test_models_that_are_told_more_do_not_compare():
     )
     with pytest.raises(ConfigError, match="expected 'counts' alone or not at all"):
         compare(models, counts, **FAST)
+    models = {"counts": MetaCaDI(), "as they are": tiny_estimator()}
+    with pytest.raises(ConfigError, match="expected 'counts' alone or not at all"):
+        compare(models, counts, **FAST)

@@ -165,7 +165,7 @@ LOSS = "chain0__history__loss"
 LOGITS = "chain0__guide__dag__edge_logits"
 ROWS = "data__num_rows"
 BAD_MODELS = {
-    "another schema": (edited_header(schema=1), r"expected schema version 4, got 1"),
+    "another schema": (edited_header(schema=1), r"expected schema version 5, got 1"),
     "no engine": (without("engine"), r"a damaged one \('engine'\)"),
     "an unknown engine": (
         edited_header(engine="magic"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_metacadi import MetaCaDI
+from pyro_metacadi import MetaCaDI, checks
 from pyro_metacadi.checks import check_memory
 from pyro_metacadi.cli import main
 from pyro_metacadi.errors import ConfigError
@@ -113,8 +113,22 @@ def test_budgets_are_bytes_or_text(given, expected):
     assert check_memory(given, CPU) == expected
 
 
-def test_half_of_the_memory_is_the_default():
-    assert 2**27 < check_memory(None, CPU) < 2**50
+def test_half_of_the_memory_is_the_default(monkeypatch, tmp_path):
+    alone = check_memory(None, CPU)
+    assert 2**27 < alone < 2**50
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert check_memory(None, CPU) == alone // 4
+    monkeypatch.setattr(checks, "CONTAINER_LIMIT", tmp_path / "memory.max")
+    for written, expected in (("max", alone // 4), ("80000", 10_000)):
+        checks.CONTAINER_LIMIT.write_text(f"{written}\n")
+        assert check_memory(None, CPU) == expected
+
+
+def test_the_least_is_accepted_where_targets_are_declared():
+    for seed in range(4):
+        tasks = tiny_tasks(seed=seed).declare("task2", hit=["X1"])
+        model = tiny_estimator()
+        model.fit(tasks, memory_budget=model.memory_needed(tasks).least, progress=False)
 
 
 @pytest.mark.parametrize(

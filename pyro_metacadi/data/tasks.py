@@ -252,6 +252,7 @@ class TaskDataset:
             counts, beside = self.num_rows[chosen], taken(self.covariates, rows)
             counts.flags.writeable = False
             known = None if self.known_targets is None else self.known_targets[chosen]
+            known = as_known(known, Names(tasks, self.variables))
             names = self.variables, tuple(tasks)
             return TaskDataset(self.values[rows], counts, *names, beside, known)
         return self._at([np.arange(starts[at], ends[at]) for at in chosen], tasks=tasks)
@@ -475,8 +476,19 @@ class TaskDataset:
             "TaskDataset: expected one array, got tasks of unequal size. Use .arrays or .values."
         )
 
+    def __copy__(self) -> "TaskDataset":
+        return self  # which never changes
+
+    def __deepcopy__(self, memo: Any) -> "TaskDataset":
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and pickles are rebuilt, so that their arrays are read-only as well.
+        if self.on_disk:
+            raise DataError(
+                "TaskDataset: expected rows in memory to pickle, got some on disk. Open the file "
+                "again where they are needed."
+            )
+        # Pickles are rebuilt, so that their arrays are read-only as well.
         build = functools.partial(
             TaskDataset.from_arrays,
             variables=self.variables,

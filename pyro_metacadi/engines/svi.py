@@ -149,9 +149,12 @@ class SVIEngine:
 
     def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
         """What a step of gradients takes, measured on the largest task."""
-        options, largest = self.components.training, tasks[int(tasks.num_rows.argmax())]
+        options, at = self.components.training, int(tasks.num_rows.argmax())
+        largest, known = tasks[at], tasks.known_targets
         batch = batch_of(
-            StandardScaling(Standardizer.fit(largest)).transform(largest), device=device
+            StandardScaling(Standardizer.fit(largest)).transform(largest),
+            known=None if known is None else known[at : at + 1],
+            device=device,
         )
         with isolated(0, device):
             chain = self._build(tasks).to(device)

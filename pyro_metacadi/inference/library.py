@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
-from pyro_metacadi.data.declared import UNKNOWN
 from pyro_metacadi.inference.densities import log_ratio, row_log_prob
 from pyro_metacadi.inference.fitted_mechanisms import FittedMechanisms
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
@@ -81,10 +80,7 @@ class MechanismLibrary:
         *,
         known: Int8[np.ndarray, "task variable"] | None = None,
     ) -> PreparedTasks:
-        """Tasks from their arrays in the units of the model, covariates last.
-
-        Of a task that was trained on, what was known then still is, unless `known` says otherwise.
-        """
+        """Tasks from their arrays in the units of the model, covariates last; known targets."""
         own = self.evidence.rows
         rows = TaskRows.from_arrays(
             arrays,
@@ -94,18 +90,8 @@ class MechanismLibrary:
         )
         parts = rows.inputs.to(own.x.dtype).split(rows.sizes)
         trained = tuple(self._trained.get(_fingerprint(part), -1) for part in parts)
-        return PreparedTasks(rows, trained, self._known(known, trained))
-
-    def _known(
-        self, known: Int8[np.ndarray, "task variable"] | None, trained: tuple[int, ...]
-    ) -> Int8[Tensor, "task variable"] | None:
-        before = self.evidence.known
-        now = None if known is None else torch.tensor(known, device=self.evidence.rows.x.device)
-        if before is None:
-            return now
-        at = torch.tensor(trained, device=before.device)
-        earlier = torch.where(at.unsqueeze(-1) < 0, UNKNOWN, before[at.clamp(min=0)])
-        return earlier if now is None else torch.where(now == UNKNOWN, earlier, now)
+        targets = None if known is None else torch.tensor(known, device=own.x.device)
+        return PreparedTasks(rows, trained, targets)
 
     def log_ratio(
         self, tasks: PreparedTasks, families: Sequence[Family]

@@ -24,7 +24,7 @@ from pyro_metacadi.errors import ModelFileError
 
 __all__ = ["SCHEMA", "fill_module", "read_model", "refuse_unless", "write_model"]
 
-SCHEMA = 4
+SCHEMA = 5
 HEADER, TENSORS = "model.json", "tensors.safetensors"
 ROWS = "rows.npy"  # of datasets on disk only
 

@@ -33,7 +33,9 @@ Callback = Callable[[int, dict[str, Tensor]], None]
 
 OPTIONAL = ("tasks_per_step", "query_size", "patience")
 HELD_OUT_GRAPHS = 8
-HELD_OUT_VALUES = 2**17
+HELD_OUT_VALUES, HELD_OUT_BYTES = 2**17, 24
+"""Values of held-out rows that are scored at once, and bytes that a feature of each takes."""
+
 CHECK_FINITE = 50
 
 
@@ -150,11 +152,13 @@ def train(
     loss_module: nn.Module = objective(model, guide)
     choose, at_once = TaskChooser(batch, options.tasks_per_step), None
     if memory is not None:
-        needed = step_memory(
-            objective(model, guide),
-            batch,
-            support_size=options.support_size,
-            query_size=options.query_size,
+        needed = agreed(
+            step_memory(
+                objective(model, guide),
+                batch,
+                support_size=options.support_size,
+                query_size=options.query_size,
+            )
         )
         at_once = needed.at_once(choose.num_tasks, memory)
     if world_size() > 1:
@@ -191,7 +195,8 @@ def train(
                 bar.set_postfix(loss=f"{terms['loss'].item():.3f}")
             if held_out is not None:
                 if step % options.check_every == 0:
-                    course.learn(step, agreed(held_out_loss(model, guide, held_out)))
+                    loss_there = held_out_loss(model, guide, held_out, memory=memory)
+                    course.learn(step, agreed(loss_there))
                 record["held_out"].append(torch.tensor(course.loss))
             schedule.step()
             for callback in callbacks:
@@ -204,14 +209,21 @@ def train(
 
 
 @torch.no_grad()
-def held_out_loss(model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch) -> float:
+def held_out_loss(
+    model: MetaCaDIModel, guide: MetaCaDIGuide, batch: TaskBatch, *, memory: int | None = None
+) -> float:
     """Negative log-likelihood of a query row, averaged over rows, tasks and draws of the guide.
 
     The draws have the same random numbers each time, so that changes are those of the parameters;
     the caller's random state is untouched. Many rows are scored a few tasks at a time, for the
-    features of all graphs are in memory together.
+    features of all graphs are in memory together: in `memory` bytes, but for one task at least.
     """
-    size = max(1, HELD_OUT_VALUES // batch.x[0].numel())
+    most = HELD_OUT_VALUES
+    if memory is not None:
+        at_once = HELD_OUT_GRAPHS * model.mechanisms.num_features * HELD_OUT_BYTES
+        most = min(most, memory // at_once)
+    values = batch.x[0].numel() + batch.support[0].numel()
+    size = max(1, most // values)
     total = 0.0
     for index in torch.arange(batch.num_tasks, device=batch.device).split(size):
         some = batch if len(index) == batch.num_tasks else batch.choose(index)

@@ -1,6 +1,6 @@
 """What an expert knows of the graph: probabilities, required and forbidden edges, tiers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,8 @@ class ExpertGraphPrior(PyroModule):
         *,
         variables: Sequence[str] | None = None,
         probability: float | ArrayLike | None = None,
-        required: Iterable[Sequence[str | int]] = (),
-        forbidden: Iterable[Sequence[str | int]] = (),
+        required: Sequence[Sequence[str | int]] = (),
+        forbidden: Sequence[Sequence[str | int]] = (),
         tiers: Sequence[Sequence[str | int]] | None = None,
         max_indegree: int | None = None,
     ) -> None:
@@ -149,7 +149,7 @@ def _tiers(names: tuple[str, ...], tiers: Any) -> list[list[int]] | None:
 
 
 def _listed(values: Any, what: str) -> list[Any]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if not isinstance(values, list | tuple | np.ndarray):  # what is gone once read is no option
         raise ConfigError(
             f"{what}: expected a list of {'lists' if what == 'tiers' else 'pairs'} of variables, "
             f"got {values!r}. Write {'[[...], [...]]' if what == 'tiers' else '[(parent, child)]'}."

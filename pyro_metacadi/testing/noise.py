@@ -45,6 +45,7 @@ def check_noise(
     with empty_store("noise"), isolated(seed):
         for draws in ((), (2,)):
             _check_shapes(noise, *_inputs(*sizes, draws=draws))
+        _check_reading(noise, *_inputs(*sizes))
         with torch.no_grad():
             _check_law(noise, *_inputs(*sizes, rows=3, tasks=1))
             _check_linearize(noise, *_inputs(*sizes, rows=NUM_DRAWS, tasks=1))
@@ -92,6 +93,25 @@ def _check_shapes(noise: Any, x: Tensor, loc: Tensor, features: Tensor) -> None:
         rule="positive values, or None for 1",
         got="others",
         fix="Give one over the noise's variance in units of the response.",
+    )
+
+
+def _check_reading(noise: Any, x: Tensor, loc: Tensor, features: Tensor) -> None:
+    """One that says that it reads no features is given none in training."""
+    if getattr(noise, "reads_features", True):
+        return
+    said = []
+    for given in (features, torch.zeros_like(features), features[..., :0]):
+        try:
+            said.append(noise(loc, given).log_prob(x))
+        except (RuntimeError, IndexError):  # how torch says that a width does not fit
+            said.append(torch.full_like(loc, torch.nan))
+    require(
+        all(torch.equal(said[0], other) for other in said[1:]),
+        "noise: reads_features",
+        rule="False only where the law is the same whatever the features",
+        got="a law that changes with them",
+        fix="Set reads_features = True in the class.",
     )
 
 

@@ -3,6 +3,7 @@
 import copy
 import gc
 import os
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -247,7 +248,13 @@ def test_everything_else_is_as_in_memory(tmp_path):
     assert mapped.split_rows(2) == data.split_rows(2)
     more = TaskDataset.from_arrays([np.ones((1, 3))])
     assert mapped.concatenate(more) == data.concatenate(more)
-    assert copy.deepcopy(mapped) == data
+    assert copy.deepcopy(mapped) is copy.copy(mapped) is mapped
+    with pytest.raises(DataError, match=r"expected rows in memory to pickle, got some on disk"):
+        pickle.dumps(mapped)
+    told = data.declare("drug", hit=["X2"])
+    mapped_told = mapped.declare("drug", hit=["X2"])
+    assert mapped_told[:2] == told[:2]
+    assert all(mapped_told[[name]] == told[[name]] for name in data.tasks)
     pd.testing.assert_frame_equal(mapped.to_dataframe(), data.to_dataframe())
     first, second = (Standardizer.fit(d).transform(d) for d in (data, mapped))
     assert isinstance(second, ondisk.RowsOnDisk)

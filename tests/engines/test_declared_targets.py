@@ -92,10 +92,22 @@ def test_columns_may_come_in_another_order(case):
     np.testing.assert_array_equal(turned.values, straight.values)
 
 
-def test_a_training_task_keeps_what_was_declared_when_it_is_judged_again():
-    model = evidence_model()
-    again = model.adapt(declared_tasks().with_known_targets(None)[[1, 4]])
-    np.testing.assert_array_equal(again.target_probs, model.posterior.target_probs[[1, 4]])
+def test_a_training_task_is_judged_again_by_what_is_declared_now():
+    model, tasks = evidence_model(), declared_tasks()
+    again = model.adapt(tasks[[1, 4]]).target_probs
+    np.testing.assert_array_equal(again, model.posterior.target_probs[[1, 4]])
+    told_nothing = model.adapt(tasks.with_known_targets(None)[[1, 4]]).target_probs.values
+    assert not np.isin(told_nothing, (0, 1)).any()
+
+
+def test_what_is_declared_of_a_task_is_not_known_of_another_with_the_same_rows():
+    world = tiny_world().tasks
+    twice = TaskDataset.from_arrays([*world.arrays, world.arrays[-1]])
+    name = twice.variables[0]
+    model = evidence_estimator().fit(twice.declare(twice.tasks[-1], hit=[name]), progress=False)
+    probs = model.posterior.target_probs.sel(variable=name)
+    assert probs[-1] == 1
+    assert 0 < probs[-2] < 1
 
 
 def test_a_task_of_which_nothing_is_declared_does_not_feel_the_others():

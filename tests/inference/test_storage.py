@@ -216,11 +216,11 @@ BAD_FOLDERS = {
     ),
     "empty header": (lambda f: truncate(f, "model.json", keep=0), r"expected JSON, got"),
     "binary header": (lambda f: (f / "model.json").write_bytes(b"\xff\x00"), r"expected JSON"),
-    "header a list": (lambda f: (f / "model.json").write_text("[1]"), r"schema version 4, got N"),
-    "no schema": (lambda f: (f / "model.json").write_text("{}"), r"schema version 4, got None"),
+    "header a list": (lambda f: (f / "model.json").write_text("[1]"), r"schema version 5, got N"),
+    "no schema": (lambda f: (f / "model.json").write_text("{}"), r"schema version 5, got None"),
     "newer schema": (
         lambda f: (f / "model.json").write_text('{"schema": 99}'),
-        r"expected schema version 4, got 99. Load it with the version",
+        r"expected schema version 5, got 99. Load it with the version",
     ),
     "truncated tensors": (
         lambda f: truncate(f, "tensors.safetensors", keep=-3),

@@ -69,6 +69,11 @@ class NegativeNoise(GaussianNoise):
         return x, -torch.ones_like(x)
 
 
+class SecretlyReadingNoise(LearnedGaussianNoise):
+    def forward(self, loc, features):
+        return dist.Normal(loc, features.square().sum(-1).mT.exp())
+
+
 class Unnormalised(dist.Normal):
     def log_prob(self, value):
         return super().log_prob(value) + 0.1
@@ -120,6 +125,7 @@ NOISE = [
     (EventNoise, r"noise, of draws \[\]: shape of the law: .* got \[2, 6\] and \[3\]"),
     (FlatNoise, r"precision of linearize: expected shape \[2, 6, 3\], got \[2, 72\]"),
     (NegativeNoise, r"precision of linearize: expected positive values"),
+    (SecretlyReadingNoise, r"noise: reads_features: .* Set reads_features = True in the class"),
     (UnnormalisedNoise, r"integral of the density over x: expected 1, got 1.1052"),
     (WideNoise, r"draws against the density: .* Let sample and log_prob speak of one law"),
     (BiasedNoise, r"linearize, residuals of draws: expected mean 0, got 1.0"),
