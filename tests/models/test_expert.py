@@ -260,7 +260,10 @@ def test_it_is_a_prior_of_both_engines_that_moves_and_has_no_state():
 
 
 BAD = [
-    ({"required": zip("A", "B", strict=True)}, r"required: expected a list of pairs .* got .zip object"),
+    (
+        {"required": zip("A", "B", strict=True)},
+        r"required: expected a list of pairs .* got .zip object",
+    ),
     ({"required": [("A", "B"), ("B", "A")]}, r"required: .* without a cycle, got . -> . -> .\."),
     ({"required": [("A", "B")], "forbidden": [("A", "B")]}, r"'A' -> 'B', which is forbidden"),
     ({"required": [("B", "A")], "tiers": [["A"], ["B", "C"]]}, r"'B' -> 'A', .* later tier"),
