@@ -9,58 +9,17 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pyro_metacadi import __version__
 from pyro_metacadi._input import read_tasks, with_declared
 from pyro_metacadi._output import Output, read_record, write_posterior
-from pyro_metacadi._simulate import SIMULATE, add_simulators, positive, simulated_world
-from pyro_metacadi._tune import TUNE, add_tune_options, check_table, tuned
+from pyro_metacadi._parser import build_parser
+from pyro_metacadi._simulate import simulated_world
+from pyro_metacadi._tune import check_table, tuned
 from pyro_metacadi.errors import ConfigError, MetaCaDIError, MetaCaDIWarning
 
 __all__ = ["main"]
-
-ABOUT = """\
-Learn who causes whom from several experiments, and what each experiment hit.
-
-A file of experiments is a table with a header: one row per sample, one column that names the
-experiment (the "task") the row was measured in, every other column a variable."""
-
-DEMO = """\
-Fit seven conditions of the Sachs et al. (2005) single-cell data, which come with the package, and
-find what hit ten unseen cells at a time; print how that compares with what is known. Takes
-a few minutes.
-
-example:
-  metacadi demo --out out/sachs"""
-
-FIT = """\
-Learn one causal graph from all experiments of a file, not told which variables they hit, and save
-the model and, in edge_probs.csv, every edge's probability. --log-scale takes the natural log of
-every value first; `adapt` remembers it. --chains sets how many Markov chains sample graphs.
-How many variables an experiment hits is learned, and expected of new ones too; with --target-prior
-every variable is judged on its own instead, with that probability before its rows are seen.
---covariate names a column that is no variable but that every variable may depend on, such as dose
-or cell type: numbers are quantities, text names groups. --group is for groups that may be written
-as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
---stream leaves the rows of a file that is larger than memory on disk; it needs --engine svi, and
-room beside the file for 8 bytes a value.
---observational names an experiment that is known to hit nothing, --known-targets a table with the
-columns task, variable and hit: 1 for targets that are known, 0 for what was not hit. The rest is
-inferred, and a warning says where the rows speak against what was declared.
-Several processes, of one machine or more, share the work where torchrun starts them.
-
-example:
-  metacadi fit data.csv --task condition --group batch --out model
-  torchrun --nproc-per-node 2 -m pyro_metacadi fit data.csv --task condition --out model"""
-
-ADAPT = """\
-Find what new experiments hit, from a few rows each, with a saved model. Prints the most suspicious
-variables of every experiment with their probabilities; writes all of them to target_probs.csv, and
-posterior.nc for ArviZ.
-
-example:
-  metacadi adapt model new.csv --task run --top 5"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("default", MetaCaDIWarning)
             warnings.showwarning = _show_warning
-            args = _parser().parse_args(argv)
+            run = {
+                "demo": _demo,
+                "simulate": _simulate,
+                "fit": _fit,
+                "adapt": _adapt,
+                "tune": _tune,
+            }
+            args = build_parser(run).parse_args(argv)
             args.run(args)
     except (MetaCaDIError, OSError) as error:
         told = _system_error(error) if isinstance(error, OSError) else error
@@ -201,119 +167,6 @@ def _output(args: argparse.Namespace, *, inputs: tuple[Path, ...] = ()) -> Outpu
     options = {name: value for name, value in vars(args).items() if name != "run"}
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
     return Output(args.out, {"version": __version__, **plain}, inputs, args.overwrite)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line, like every other mistake."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. Try `{self.prog} --help`.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    style: dict[str, Any] = {
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
-    parser = _Parser(prog="metacadi", description=ABOUT, **style)
-    parser.add_argument("--version", action="version", version=f"metacadi {__version__}")
-    commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
-    )
-
-    demo = commands.add_parser("demo", help="a tour on real data", description=DEMO, **style)
-    _add_fitting(demo)
-    simulate = commands.add_parser(
-        "simulate", help="write experiments with a known truth", description=SIMULATE, **style
-    )
-    fit = commands.add_parser("fit", help="learn a model", description=FIT, **style)
-    _add_data(fit)
-    _add_fitting(fit)
-    fit.add_argument(
-        "--engine", choices=("evidence", "svi"), default="evidence",
-        help="svi is the paper's, of which --steps are gradient steps; default: evidence",
-    )  # fmt: skip
-    fit.add_argument(
-        "--memory", metavar="BYTES",
-        help="to compute with, such as 4GB; default: half of the machine's, or of the GPU's",
-    )  # fmt: skip
-    fit.add_argument("--chains", type=positive, help="Markov chains over graphs; default: 4")
-    fit.add_argument("--target-prior", type=float, metavar="P", help="of each variable; see above")
-    fit.add_argument("--log-scale", action="store_true", help="take the natural log of all values")
-    fit.add_argument("--stream", action="store_true", help="leave rows on disk; see above")
-    adapt = commands.add_parser(
-        "adapt", help="find what new experiments hit", description=ADAPT, **style
-    )
-    adapt.add_argument("model", type=_path, help="folder that `metacadi fit` wrote")
-    _add_data(adapt)
-    adapt.add_argument("--top", type=positive, default=3, help="variables to print; default: 3")
-    tune = commands.add_parser("tune", help="choose options", description=TUNE, **style)
-    _add_data(tune)
-    add_tune_options(tune)
-    tune.set_defaults(run=_tune)
-    worlds = [(simulator, _simulate) for simulator in add_simulators(simulate)]
-    for command, run in ((demo, _demo), *worlds, (fit, _fit), (adapt, _adapt)):
-        _add_output(command, required=command is not adapt)
-        command.set_defaults(run=run)
-    for command in (fit, tune):
-        command.add_argument(
-            "--covariate",
-            action="append",
-            default=[],
-            metavar="COLUMN",
-            help="no variable, but what all may depend on; may be given again",
-        )
-        command.add_argument(
-            "--group",
-            action="append",
-            default=[],
-            metavar="COLUMN",
-            help="the same, of groups that may be written as numbers",
-        )
-    for command in (fit, adapt):
-        command.add_argument(
-            "--observational",
-            action="append",
-            default=[],
-            metavar="TASK",
-            help="experiment known to hit nothing; may be given again",
-        )
-        command.add_argument(
-            "--known-targets",
-            type=_path,
-            metavar="FILE",
-            help="table with columns task, variable, hit (1 or 0) of what is known",
-        )
-    for command in (fit, adapt, tune):
-        command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
-    return parser
-
-
-def _path(text: str) -> Path:
-    if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError(f"expected a path, got {text!r}")
-    return Path(text)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "data", type=_path, help="table of experiments: .csv, .tsv (.gz), .parquet"
-    )
-    command.add_argument("--task", required=True, help="column that names the experiment")
-
-
-def _add_fitting(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=positive, help="graphs kept of each chain; default: 500")
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
-
-
-def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
-    default = "" if required else "; default: the data's name + '-targets'"
-    command.add_argument("--out", type=_path, required=required, help=f"folder to write{default}")
-    command.add_argument(
-        "--overwrite", action="store_true", help="replace the folder of an earlier run"
-    )
-    command.add_argument("--seed", type=int, default=0, help="fixes all chance; default: 0")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -37,6 +37,7 @@ ROOMS = [
         "cli",
         "_input",
         "_output",
+        "_parser",
         "_simulate",
         "_tune",
         "__main__",
