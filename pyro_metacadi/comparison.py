@@ -13,7 +13,7 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.estimator import MetaCaDI
 from pyro_metacadi.inference.arviz import compared
-from pyro_metacadi.tuning import check_comparable, dealt, row_scores
+from pyro_metacadi.tuning import check_comparable, dealt, left_out_rows
 from pyro_metacadi.typing import Array
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def compare(
     num_steps: int | None = None,
     num_graphs: int = 32,
     seed: int = 0,
+    device: str = "auto",
     progress: bool = True,
 ) -> "pandas.DataFrame":
     """Compare models by leave-task-out prediction.
@@ -51,6 +52,7 @@ def compare(
         num_steps: As in `MetaCaDI.fit`.
         num_graphs: Graphs of each chain that predictions average over.
         seed: Of folds, rows and fits.
+        device: As in `MetaCaDI.fit`.
         progress: Whether to show a bar.
 
     Returns:
@@ -71,6 +73,7 @@ def compare(
         num_steps=num_steps,
         num_graphs=num_graphs,
         seed=seed,
+        device=device,
         progress=progress,
     )
     return compared(scores)
@@ -85,6 +88,7 @@ def left_out_scores(
     num_steps: int | None = None,
     num_graphs: int = 32,
     seed: int = 0,
+    device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Array]:
     """Log density of the rows predicted of every task, by model; arguments as in `compare`.
@@ -97,17 +101,20 @@ def left_out_scores(
     copies = {name: copy.copy(model) for name, model in _checked(models).items()}
     check_comparable(tasks, list(copies.values()))
     parts = dealt(tasks, check_count("folds", folds, minimum=2), support_size, check_seed(seed))
-    scores: dict[str, list[float]] = {name: [] for name in copies}
+    scores = {}
     with tqdm(total=len(copies) * len(parts), disable=not progress, desc="compare") as bar:
         for name, model in copies.items():
-            for fold in parts:
-                model.fit(fold.training, num_steps=num_steps, seed=seed, progress=False)
-                rows = row_scores(
-                    model, fold.query, support=fold.support, num_graphs=num_graphs, seed=seed
-                )
-                scores[name] += [float(part.sum()) for part in rows]
-                bar.update()
-    return {name: np.array(by_task) for name, by_task in scores.items()}
+            rows = left_out_rows(
+                model,
+                parts,
+                num_steps=num_steps,
+                num_graphs=num_graphs,
+                seed=seed,
+                device=device,
+                bar=bar,
+            )
+            scores[name] = np.array([part.sum() for part in rows])
+    return scores
 
 
 def _checked(models: Any) -> Mapping[str, MetaCaDI]:

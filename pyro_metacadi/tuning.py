@@ -31,6 +31,7 @@ __all__ = [
     "check_comparable",
     "dealt",
     "estimator_with",
+    "left_out_rows",
     "row_scores",
     "tune",
 ]
@@ -114,18 +115,38 @@ def tune(
     scores = []
     with tqdm(total=len(models) * len(parts), disable=not progress, desc="tune") as bar:
         for model in models:
-            by_task: list[float] = []
-            for fold in parts:
-                model.fit(
-                    fold.training, num_steps=num_steps, seed=seed, device=device, progress=False
-                )
-                rows = row_scores(
-                    model, fold.query, support=fold.support, num_graphs=num_graphs, seed=seed
-                )
-                by_task += [float(part.mean()) for part in rows]
-                bar.update()
-            scores.append(by_task)
+            rows = left_out_rows(
+                model,
+                parts,
+                num_steps=num_steps,
+                num_graphs=num_graphs,
+                seed=seed,
+                device=device,
+                bar=bar,
+            )
+            scores.append([float(part.mean()) for part in rows])
     return _summary(pd.DataFrame(settings), np.array(scores))
+
+
+def left_out_rows(
+    model: MetaCaDI,
+    folds: Sequence[Fold],
+    *,
+    num_steps: int | None,
+    num_graphs: int,
+    seed: int,
+    device: str,
+    bar: tqdm,
+) -> list[Array]:
+    """Fit `model` without each fold and predict it: `row_scores` of every task, fold after fold."""
+    found = []
+    for fold in folds:
+        model.fit(fold.training, num_steps=num_steps, seed=seed, device=device, progress=False)
+        found += row_scores(
+            model, fold.query, support=fold.support, num_graphs=num_graphs, seed=seed
+        )
+        bar.update()
+    return found
 
 
 def row_scores(

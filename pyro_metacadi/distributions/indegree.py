@@ -155,6 +155,6 @@ def _at(sums: Float[Tensor, "*_ number"], number: Int[Tensor, "*_"]) -> Float[Te
 def _kl(q: FewParents, p: FewParents) -> Float[Tensor, "*batch"]:
     """Closed form, for laws about the same edges of which as many may be."""
     if not (torch.equal(q.counts, p.counts) and torch.equal(q.room, p.room)):
-        raise NotImplementedError
+        raise NotImplementedError  # no closed form: objectives then take the sampled value
     difference = (q.mean * (q.logits - p.logits) * q.free).sum((-1, -2))
     return difference - q.log_normalizer + p.log_normalizer

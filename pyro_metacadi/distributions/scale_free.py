@@ -89,7 +89,7 @@ def _kl(q: Independent, p: ScaleFreeEdges) -> Float[Tensor, "*batch"]:
     """Of independent edges, closed form: what p asks of a row is how many edges it has."""
     law = getattr(q.base_dist, "base_dist", None)
     if q.event_shape != p.event_shape or not isinstance(law, StraightThroughBernoulli):
-        raise NotImplementedError
+        raise NotImplementedError  # no closed form: objectives then take the sampled value
     d = p.event_shape[-1]
     off = ~torch.eye(d, dtype=torch.bool, device=law.logits.device)
     probability = law.probs * off

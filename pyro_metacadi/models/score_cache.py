@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
 __all__ = ["ScoreCache", "Tally"]
@@ -48,6 +49,5 @@ class ScoreCache(Generic[K]):
     def keep(self, scores: Mapping[K, float]) -> None:
         """Take in more, and forget the oldest if there are too many."""
         self._scores.update(scores)
-        if len(self._scores) > self.most:
-            for key in list(self._scores)[: len(self._scores) - self.most]:
-                del self._scores[key]
+        for key in list(islice(self._scores, max(0, len(self._scores) - self.most))):
+            del self._scores[key]
