@@ -1,5 +1,6 @@
 """The memory that a gradient step takes: measured on few tasks, true of many."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_what_few_tasks_keep_tells_what_many_keep(num_tasks, at_once):
     if at_once:
         estimate = need.fixed + num_tasks * need.held  # the rest is computed again, and not kept
     assert sum(kept.values()) < estimate < 3 * sum(kept.values()) + 20_000
+
+
+def test_measuring_leaves_no_graph_of_gradients_behind():
+    gc.collect()
+    before = with_gradients()
+    with isolated(0):
+        step_memory(loss_of(), batch_of(4), support_size=4, query_size=4)
+    gc.collect()
+    assert with_gradients() == before
+
+
+def with_gradients():
+    return sum(type(it) is torch.Tensor and it.grad_fn is not None for it in gc.get_objects())
 
 
 def test_measuring_draws_none_of_the_random_numbers():
