@@ -27,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.one:
         print(run_here(arguments.one, limit=arguments.limit))
         return
-    devices = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-    cells = [] if arguments.report else plan(arguments.measures, devices, arguments.threads)
+    cells = (
+        [] if arguments.report else plan(arguments.measures, arguments.devices, arguments.threads)
+    )
     known = read(arguments.out).dropna(subset=["seconds"])
     done = set(known[list(KEYS)].itertuples(index=False, name=None))
     slow: set[tuple[str, str, int, bool]] = set()
@@ -58,6 +59,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help=", ".join(MEASURES),
     )  # fmt: skip
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--devices", nargs="+", choices=["cpu", "cuda"], metavar="NAME",
+        default=["cpu"] + ["cuda"] * torch.cuda.is_available(), help="default: all there are",
+    )  # fmt: skip
     parser.add_argument("--limit", type=float, default=60, help="seconds a cell; default: 60")
     parser.add_argument("--out", type=Path, default=OUT, help="the file; default: %(default)s")
     parser.add_argument("--report", action="store_true", help="measure nothing")

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from benchmarks.runtime.clock import peak_megabytes
-from benchmarks.runtime.measures import MEASURES, Size
+from benchmarks.runtime.measures import MEASURES, RECORDED, Size
 
 __all__ = ["ANCHOR", "AXES", "COLUMNS", "KEYS", "Cell", "append", "plan", "read", "run", "run_here"]
 
@@ -65,6 +65,7 @@ def plan(measures: Iterable[str], devices: Sequence[str], threads: Sequence[int]
         for device in devices
         for number in (threads if device == "cpu" else (1,))
         for measure in measures
+        if device == "cuda" or measure != RECORDED
         for d, t in sizes
     ]
 

@@ -89,11 +89,10 @@ def draw_figure(table: pd.DataFrame) -> Figure:
             for (device, threads), group in kinds:
                 lines = _along(group, axis)
                 known = lines["seconds"].notna()
-                guess, style = extrapolated(lines, axis), "-" if threads == 1 else ":"
+                guess, style = extrapolated(lines, axis), _style(device, threads)
                 label = f"{measure}, {device}" + f", {threads} threads" * (threads > 1)
                 panel.plot(
-                    lines[axis][known], guess[known], style, marker="o", ms=4, color=colour,
-                    label=label,
+                    lines[axis][known], guess[known], style, ms=4, color=colour, label=label
                 )  # fmt: skip
                 panel.plot(lines[axis][~known], guess[~known], "o", ms=5, color=colour, mfc="none")
                 panel.plot(lines[axis], lines["floor"], "--", lw=1, color=colour)
@@ -103,6 +102,12 @@ def draw_figure(table: pd.DataFrame) -> Figure:
     handles = panels[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
+
+
+def _style(device: str, threads: int) -> str:
+    if device == "cuda":
+        return "s-."
+    return "o-" if threads == 1 else "o:"
 
 
 def _title(letter: str) -> str:

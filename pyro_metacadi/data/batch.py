@@ -87,8 +87,20 @@ class TaskBatch:
 
     def choose(self, index: Int[Tensor, " chosen"]) -> "TaskBatch":
         """Some of the tasks, which stand for all: sums over tasks are scaled up to those."""
+        if self.device.type == "cuda" and index.device.type == "cpu":
+            # From pinned memory the host need not wait for the device.
+            index = index.pin_memory().to(self.device, non_blocking=True)
         chosen = self._changed(lambda tensor: tensor[index])
         return replace(chosen, population=self.population or self.num_tasks)
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in one order."""
+        known = [] if self.known is None else [self.known]
+        return [getattr(self, name) for name in TENSORS] + known
+
+    def copied(self) -> "TaskBatch":
+        """The same in memory of its own."""
+        return self._changed(torch.clone)
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "TaskBatch":
         """With every tensor changed."""

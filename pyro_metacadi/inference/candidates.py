@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from pyro_metacadi.inference.graph_score import GraphScore, members
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.inference.graph_score import GraphScore
+from pyro_metacadi.models.evidence import Family, members
 from pyro_metacadi.ops.subsets import ScoreTable
 
 __all__ = ["score_table"]

@@ -10,7 +10,6 @@ from torch import Tensor
 from pyro_metacadi.inference.densities import Integrated, Prediction
 from pyro_metacadi.inference.judging import judged
 from pyro_metacadi.models.evidence import Family, MechanismEvidence
-from pyro_metacadi.models.portions import CACHE_FLOATS
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle
@@ -126,11 +125,12 @@ class FittedMechanisms:
         What few rows say takes as long to compute for one family as for many.
         """
         merged: list[Sequence[Family]] = []
+        most = self.evidence.portions.in_cache
         for batch in batches:
             features = self.evidence.num_features(batch[0])
             together = [*merged[-1], *batch] if merged else batch
             alike = features == self.evidence.num_features(together[0])
-            if merged and alike and len(together) * features * num_rows <= CACHE_FLOATS:
+            if merged and alike and len(together) * features * num_rows <= most:
                 merged[-1] = together
             else:
                 merged.append(batch)

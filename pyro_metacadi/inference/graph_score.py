@@ -1,13 +1,13 @@
 """The score of a graph, family by family, and the families near one."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
 
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.evidence import Family, members
 from pyro_metacadi.typing import Array
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "GraphOdds",
     "GraphScore",
     "adjacency_of",
-    "members",
     "smaller",
     "with_parent",
 ]
@@ -126,14 +125,6 @@ def with_parent(family: Family, parent: int) -> Family:
 def smaller(family: Family) -> list[Family]:
     """Families with one parent fewer."""
     return [Family(family.variable, family.parents ^ 1 << k) for k in members(family.parents)]
-
-
-def members(mask: int) -> Iterator[int]:
-    """The set bits, lowest first."""
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
 
 
 def adjacency_of(families: Sequence[Family]) -> Bool[np.ndarray, "parent child"]:

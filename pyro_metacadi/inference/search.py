@@ -11,10 +11,9 @@ from pyro_metacadi.inference.graph_score import (
     MOST_PARENTS,
     GraphScore,
     adjacency_of,
-    members,
     with_parent,
 )
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.evidence import Family, members
 from pyro_metacadi.typing import Array
 
 __all__ = ["climb", "reachable"]

@@ -45,7 +45,7 @@ class TaskChooser:
             return self._batch
         order = torch.randperm(self._batch.num_tasks, generator=self._generator)
         own = order[rank() * self.num_tasks : (rank() + 1) * self.num_tasks]
-        return self._batch.choose(own.to(self._batch.device))
+        return self._batch.choose(own)
 
 
 def seed_rank(device: torch.device) -> None:

@@ -1,10 +1,8 @@
 """Stochastic variational inference: the loop that minimises the objective."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,89 +13,34 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from pyro_metacadi._ranks import agreed, together, world_size
+from pyro_metacadi._ranks import agreed, world_size
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.data.lazy_batch import AnyBatch
-from pyro_metacadi.errors import ConfigError, MetaCaDIError
+from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.guides.metacadi import MetaCaDIGuide
+from pyro_metacadi.inference.gradient_step import (
+    CapturedStep,
+    GradientStep,
+    Step,
+    check_cuda_graphs,
+)
 from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.objective import MetaCaDIObjective, reconstruction
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.stopping import Course, hold_out
 from pyro_metacadi.inference.task_choice import TaskChooser, seed_rank
+from pyro_metacadi.inference.training_options import Training
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 
 __all__ = ["Callback", "Trained", "Training", "held_out_loss", "train"]
 
 Callback = Callable[[int, dict[str, Tensor]], None]
 
-OPTIONAL = ("tasks_per_step", "query_size", "patience")
 HELD_OUT_GRAPHS = 8
 HELD_OUT_VALUES, HELD_OUT_BYTES = 2**17, 24
 """Values of held-out rows that are scored at once, and bytes that a feature of each takes."""
 
 CHECK_FINITE = 50
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to optimise; the defaults are our choice, the paper's appendix is not public.
-
-    Some rows of every task are held out. Learning rates stay as they are until the loss of these
-    rows (see `held_out_loss`) stops falling, and then fall to zero, along a cosine: a cool-down of
-    a third of the steps before it. Where `num_steps` would end it too soon it begins earlier, and
-    the run has not converged.
-
-    Attributes:
-        num_steps: Gradient steps at most; the tasks of every step are split anew.
-        tasks_per_step: Tasks that a step sees, drawn anew; None for all. The gradient's expectation
-            is that of all tasks.
-        support_size: Support rows per task, the paper's N_s.
-        query_size: Query rows per task in a step, None for all. A step's noise comes from its one
-            graph, hardly from its rows, so more steps on fewer rows learn faster.
-        learning_rate: Of the mechanisms and the target predictor (Adam).
-        graph_learning_rate: Of the order and edge parameters.
-        max_norm: Gradients are clipped to this Euclidean norm.
-        patience: Training goes on until the held-out loss has not fallen so many times in a row.
-            None holds nothing out: the run has `num_steps`, and learning rates fall from the start.
-        check_every: Steps from one measurement of the held-out loss to the next.
-        tolerance: By how much the held-out loss must fall, in nats per variable.
-        held_out: Share of a task's rows that are held out (rounded up; two rows are left), of 500
-            tasks at most.
-    """
-
-    num_steps: int = 3000
-    tasks_per_step: int | None = None
-    support_size: int = 10
-    query_size: int | None = 32
-    learning_rate: float = 5e-3
-    graph_learning_rate: float = 3e-2
-    max_norm: float = 10.0
-    patience: int | None = 10
-    check_every: int = 50
-    tolerance: float = 5e-3
-    held_out: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, field in self.__dataclass_fields__.items():
-            value = getattr(self, name)
-            whole = field.type is not float
-            if value is None and name in OPTIONAL:
-                continue
-            if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
-                kind = "a whole number" if whole else "a number"
-            elif not 0 < float(value) < math.inf:
-                kind = "a number"
-            else:
-                continue
-            raise ConfigError(
-                f"{name}: expected {kind} > 0, got {value!r}. The default is {field.default!r}."
-            )
-        if self.held_out >= 1:
-            raise ConfigError(
-                f"held_out: expected a share below 1, got {self.held_out!r}. The default is "
-                f"{type(self).held_out!r}."
-            )
 
 
 class Trained(NamedTuple):
@@ -146,6 +89,8 @@ def train(
         MetaCaDIError: If the loss is no longer finite; names the step and the term.
         ConfigError: There are fewer tasks in a step than processes, or `memory` is too little.
     """
+    if options.cuda_graphs:
+        check_cuda_graphs(batch.device)
     held_out = None
     if options.patience is not None:
         batch, held_out = hold_out(batch, options.held_out, support_size=options.support_size)
@@ -165,29 +110,25 @@ def train(
         # Buffers are constants: to exchange them at every step would take time and could fail.
         loss_module = DistributedDataParallel(loss_module, broadcast_buffers=False)
         seed_rank(batch.device)
-    optimiser = torch.optim.Adam(_parameter_groups(model, guide, options), fused=True)
+    groups = _parameter_groups(model, guide, options)
+    optimiser = torch.optim.Adam(groups, fused=True, capturable=options.cuda_graphs)
+    plain = GradientStep(loss_module, objective, optimiser, max_norm=options.max_norm)
+    step_once: Step = CapturedStep(plain, batch.device) if options.cuda_graphs else plain
     course = Course(
         options.num_steps,
         patience=None if held_out is None else options.patience,
         tolerance=options.tolerance * batch.num_variables,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, course.learning_rate)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     record: dict[str, list[Tensor]] = defaultdict(list)
     with tqdm(total=options.num_steps, disable=not progress, desc="fit", leave=False) as bar:
         for step in range(options.num_steps):
-            optimiser.zero_grad(set_to_none=True)
             rows = choose().split(options.support_size, query_size=options.query_size)
             rows = replace(rows, at_once=at_once)
             # Pyro's checks of every law cost a step in twenty; the first step shows what is wrong
             # with a component, and divergence is looked for below.
             with pyro.validation_enabled(step == 0):
-                loss = loss_module(rows)
-            with together():
-                loss.backward()
-            nn.utils.clip_grad_norm_(parameters, options.max_norm)
-            optimiser.step()
-            terms = {"loss": loss.detach(), **objective.terms}
+                terms = step_once(rows)
             for name, value in terms.items():
                 record[name].append(value)
             if step % CHECK_FINITE == 0 or step == course.end - 1:
@@ -245,10 +186,10 @@ def _parameter_groups(
     graph = list(guide.dag.parameters())
     rest = [p for p in model.parameters() if p.requires_grad]
     rest += [p for name, p in guide.named_parameters() if not name.startswith("dag.")]
-    return [
-        {"params": rest, "lr": options.learning_rate},
-        {"params": graph, "lr": options.graph_learning_rate},
-    ]
+    rates: list[Any] = [options.learning_rate, options.graph_learning_rate]
+    if options.cuda_graphs:  # a recorded step reads them where they are
+        rates = [torch.tensor(rate, device=rest[0].device) for rate in rates]
+    return [{"params": some, "lr": rate} for some, rate in zip((rest, graph), rates, strict=True)]
 
 
 def _check_finite(step: int, terms: dict[str, Tensor]) -> None:

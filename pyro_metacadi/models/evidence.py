@@ -28,7 +28,14 @@ from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = ["Family", "HeldDesigns", "Hyperparameters", "MechanismEvidence", "families_of"]
+__all__ = [
+    "Family",
+    "HeldDesigns",
+    "Hyperparameters",
+    "MechanismEvidence",
+    "families_of",
+    "members",
+]
 
 ROUGH = 2.0
 """Length-scale, in standard deviations, below which functions are rough."""
@@ -122,7 +129,8 @@ class MechanismEvidence:
         self._prior_log_odds, self.known = prior_log_odds, known
         self.weight = kish_weight(rows.num_rows, hyperparameters.correlation)
         self.num_variables = rows.x.shape[1]
-        self.portions = Portions(sys.maxsize if memory is None else memory, rows.sizes)
+        budget = sys.maxsize if memory is None else memory
+        self.portions = Portions(budget, rows.sizes, rows.x.device.type)
         self.cache: ScoreCache[Family] = ScoreCache(tally or Tally())
 
     def with_hyperparameters(self, hyperparameters: Hyperparameters) -> "MechanismEvidence":
@@ -245,10 +253,11 @@ class MechanismEvidence:
 
     def input_mask(self, families: Sequence[Family]) -> Bool[Tensor, "set input"]:
         """Which columns each family's mechanism reads: its parents and all covariates."""
-        d = self.num_variables
         mask = torch.ones(len(families), self.rows.inputs.shape[1], dtype=torch.bool)
-        for line, family in zip(mask, families, strict=True):
-            line[:d] = torch.tensor([bool(family.parents >> j & 1) for j in range(d)])
+        mask[:, : self.num_variables] = False
+        at = [(n, parent) for n, (_, parents) in enumerate(families) for parent in members(parents)]
+        lines, columns = torch.tensor(at, dtype=torch.long).view(-1, 2).T
+        mask[lines, columns] = True
         return mask.to(self.rows.x.device)
 
     def batches(self, families: Iterable[Family], *, num_rows: int) -> Iterator[list[Family]]:
@@ -291,3 +300,11 @@ def families_of(
         Family(child, sum(1 << parent for parent, edge in enumerate(column) if edge))
         for child, column in enumerate(adjacency.bool().mT.tolist())
     ]
+
+
+def members(mask: int) -> Iterator[int]:
+    """The set bits, lowest first."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 __all__ = ["AT_ONCE", "HELD", "Portions", "set_bytes"]
 
-CACHE_FLOATS = 2**21
-"""Features of all sets scored at once: 8 MiB, which a CPU's cache holds in part."""
+CACHE_FLOATS = {"cpu": 2**21, "cuda": 2**28}
+"""Features of all sets scored at once: 8 MiB, which a CPU's cache holds in part, or a GiB, which
+keeps a GPU busy."""
 
 AT_ONCE, HELD = 6, 3
 """What part of the memory is for what is scored at once, and for what is held."""
@@ -28,10 +29,12 @@ class Portions:
     Attributes:
         budget: Bytes beside the data.
         sizes: Rows of each training task.
+        device: The type of what scores.
     """
 
     budget: int
     sizes: tuple[int, ...]
+    device: str = "cpu"
 
     @property
     def at_once(self) -> int:
@@ -43,9 +46,14 @@ class Portions:
         """Bytes of what is held."""
         return self.budget // HELD
 
+    @property
+    def in_cache(self) -> int:
+        """Features of all that is computed at once, as many as the device is fast with."""
+        return CACHE_FLOATS[self.device]
+
     def num_sets(self, num_features: int, *, num_rows: int) -> int:
         """How many sets of so many features are scored at once, for so many rows."""
-        in_cache = CACHE_FLOATS // (num_features * num_rows)
+        in_cache = self.in_cache // (num_features * num_rows)
         in_memory = self.at_once // self.set_bytes(num_features)
         return max(1, min(in_cache, in_memory))
 

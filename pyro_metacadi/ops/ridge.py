@@ -110,4 +110,9 @@ def _combined(design: Tensor, values: Tensor) -> Tensor:
 
 
 def _solve(factor: Tensor, right: Tensor) -> Tensor:
-    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+    columns = right.unsqueeze(-1)
+    if factor.device.type == "cpu":
+        return torch.cholesky_solve(columns, factor).squeeze(-1)
+    # On GPUs the former waits for the host, and cannot be recorded.
+    half = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True).squeeze(-1)

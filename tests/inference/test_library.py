@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from pyro_metacadi import TaskDataset
-from pyro_metacadi.inference import fitted_mechanisms
 from pyro_metacadi.inference import library as module
 from pyro_metacadi.inference.empirical_bayes import initial_law
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.rows import TaskRows
 from tests.helpers import evidence_estimator, evidence_fit, tiny_world
@@ -67,7 +67,7 @@ def test_families_are_judged_in_groups_of_any_size(monkeypatch):
 
 def test_families_of_one_batch_or_of_many_are_judged_alike(monkeypatch):
     expected = ratios(new_tasks())
-    monkeypatch.setattr(fitted_mechanisms, "CACHE_FLOATS", 0)
+    monkeypatch.setattr(Portions, "in_cache", 0)
     torch.testing.assert_close(ratios(new_tasks()), expected, atol=1e-9, rtol=0)
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pyro import poutine
 
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models import SparseGraphPrior, evidence, portions
+from pyro_metacadi.models import SparseGraphPrior, evidence
 from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence, families_of
 from pyro_metacadi.models.evidence_program import EvidenceModel
+from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.rows import TaskRows
@@ -116,7 +117,7 @@ def test_families_scored_together_score_as_they_do_alone(num_covariates, fits):
 
 def test_batches_are_cut_where_features_would_fill_the_memory(monkeypatch, fits):
     whole = evidence_for().scores(ALL)
-    monkeypatch.setattr(portions, "CACHE_FLOATS", 1)
+    monkeypatch.setattr(Portions, "in_cache", 1)
     fits.clear()
     assert evidence_for().scores(ALL) == pytest.approx(whole, rel=1e-9)
     assert fits == [1] * len(ALL)
