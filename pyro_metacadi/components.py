@@ -21,6 +21,7 @@ from pyro_metacadi.guides.metacadi import MetaCaDIGuide
 from pyro_metacadi.guides.targets import FlattenedDeepSets, TargetPredictor
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.objective import ELBOObjective, MetaCaDIObjective, PaperObjective
+from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models.expert import ExpertGraphPrior
 from pyro_metacadi.models.mechanisms import Mechanisms
@@ -96,6 +97,12 @@ class Components:
             predictor=self._built("predictor", TargetPredictor, d),
         )
         return SVIChain(model, guide)
+
+    def build_noise(self, num_variables: int) -> Noise:
+        """A noise model to be asked what it is for; the caller's random state is untouched."""
+        with isolated(0):
+            noise: Noise = self._built("noise", Noise, num_variables, 1)
+        return noise
 
     def build_objective(self) -> MetaCaDIObjective:
         """A fresh objective; raises as `build` does."""

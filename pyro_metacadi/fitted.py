@@ -73,11 +73,12 @@ class Fitted:
 
         Values far outside the training data are cut, with a warning (see `within_reach`).
         """
-        aligned = tasks.align(self.tasks.variables)
+        aligned, scaling = tasks.align(self.tasks.variables), self.scaling
+        rows = within_reach(scaling.transform(aligned), aligned, reach=scaling.reach)
         return Posterior(
             self.chains,
             aligned,
-            standardised=within_reach(self.scaling.transform(aligned), aligned),
+            standardised=rows,
             num_graphs=num_graphs,
             seed=seed,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pyro_metacadi.checks import check_count, check_seed
+from pyro_metacadi.components import Components
 from pyro_metacadi.data.checks import check_tasks, within_reach
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.representation import Representation
@@ -20,6 +21,7 @@ from pyro_metacadi.estimator import MetaCaDI
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.objective import PaperObjective
 from pyro_metacadi.inference.predictive import log_derivative, row_log_density
+from pyro_metacadi.models.noise.counts import reads_counts
 from pyro_metacadi.typing import Array
 
 if TYPE_CHECKING:
@@ -182,7 +184,10 @@ def row_scores(
             f"support: expected the tasks of the query rows, {', '.join(query.tasks)}, got "
             f"{', '.join(support.tasks)}. Split each task's rows in two."
         )
-    seen, asked = (within_reach(fit.scaling.transform(part), part) for part in aligned)
+    scaling: Any = fit.scaling
+    seen, asked = (
+        within_reach(scaling.transform(part), part, reach=scaling.reach) for part in aligned
+    )
     density = row_log_density(
         fit.chains,
         support=seen,
@@ -191,10 +196,10 @@ def row_scores(
         seed=seed,
         known=aligned[0].known_targets,
     )
-    scaling: Any = fit.scaling
-    units = getattr(scaling, "representation", None) or scaling.standardizer
     atom = getattr(scaling, "has_atom", False)
-    total = density + log_derivative(units, aligned[1].values, training=fit.tasks.values, atom=atom)
+    total = density + log_derivative(
+        scaling.units, aligned[1].values, training=fit.tasks.values, atom=atom
+    )
     return np.split(total, np.cumsum(query.num_rows)[:-1])
 
 
@@ -251,8 +256,16 @@ def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
     """Refuse models whose predictions are told more than those of others.
 
     Raises:
-        ConfigError: Some, but not all, represent the data as ``counts``.
+        ConfigError: Some, but not all, represent the data as ``counts``, or have noise models of
+            counts.
     """
+    num_variables = len(tasks.variables)
+    counted = [_reads_counts(model.components, num_variables) for model in models]
+    if any(counted) and not all(counted):
+        raise ConfigError(
+            f"noise: expected models of counts alone or none of them, got {sum(counted)} of "
+            f"{len(counted)}. Probabilities of counts and densities of values do not compare."
+        )
     samplings = [getattr(model.components, "sampling", None) for model in models]
     # The other engine standardises values as they are.
     wanted = dict.fromkeys("identity" if s is None else s.representation for s in samplings)
@@ -262,6 +275,13 @@ def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
             f"representation: expected 'counts' alone or not at all, got {', '.join(wanted)}. "
             f"Predictions of 'counts' are told a row's total, so that its scores do not compare."
         )
+
+
+def _reads_counts(components: Any, num_variables: int) -> bool:
+    """Whether an engine's options have a noise model, one of counts."""
+    return isinstance(components, Components) and reads_counts(
+        components.build_noise(num_variables)
+    )
 
 
 def dealt(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list[Fold]:

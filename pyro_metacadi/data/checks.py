@@ -1,5 +1,6 @@
 """What `fit` and `adapt` ask of their data, and what they warn of."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, MetaCaDIWarning
 
-__all__ = ["check_tasks", "warn_about", "within_reach"]
+__all__ = ["REACH", "check_tasks", "warn_about", "within_reach"]
 
 REACH = 1e6
 """Standard deviations from the training data at which float32 arithmetic is still safe."""
@@ -34,31 +35,37 @@ def check_tasks(tasks: Any) -> TaskDataset:
 
 
 def within_reach(
-    standardised: Sequence[Float[np.ndarray, "_ column"]], tasks: TaskDataset
+    standardised: Sequence[Float[np.ndarray, "_ column"]],
+    tasks: TaskDataset,
+    *,
+    reach: float = REACH,
 ) -> Sequence[Float[np.ndarray, "_ column"]]:
     """Cut values to 10^6 standard deviations from the training data, beyond which sums overflow.
 
     Args:
         standardised: Rows of each task, in the units of the model.
         tasks: The same tasks, for their names.
+        reach: Where to cut; infinite for values that need not be.
 
     Warns:
         MetaCaDIWarning: A value was cut; names at most five tasks and columns.
     """
+    if reach == math.inf:
+        return standardised
     names = [f"column {name!r}" for name in tasks.variables]
     places = [
         f"task {task!r}, {names[column] if column < len(names) else 'a covariate'}"
         for task, rows in zip(tasks.tasks, standardised, strict=True)
-        for column in np.flatnonzero(np.abs(rows).max(axis=0) > REACH).tolist()
+        for column in np.flatnonzero(np.abs(rows).max(axis=0) > reach).tolist()
     ]
     if places:
         warnings.warn(
-            f"rows: expected values within {REACH:g} standard deviations of the training data, got "
+            f"rows: expected values within {reach:g} standard deviations of the training data, got "
             f"others at {listed(places, separator='; ')}. They were cut: check the units.",
             MetaCaDIWarning,
             stacklevel=4,  # the line that called `adapt`
         )
-    return on_each(standardised, lambda rows: np.clip(rows, -REACH, REACH))
+    return on_each(standardised, lambda rows: np.clip(rows, -reach, reach))
 
 
 def warn_about(tasks: TaskDataset) -> None:

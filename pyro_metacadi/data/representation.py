@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pyro_metacadi.data.coding import CovariateCoding
-from pyro_metacadi.data.scaling import moments, rounding
+from pyro_metacadi.data.scaling import deviations, moments
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.typing import Array
@@ -69,8 +69,7 @@ class Representation:
         coding = CovariateCoding.of(tasks.covariates)
         columns = np.hstack([_transformed(tasks.values, chosen), coding.columns(tasks)])
         mean, deviation = moments(columns)
-        negligible = rounding(mean)
-        scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
+        scale = deviations(mean, deviation)
         scale[len(scale) - len(coding.is_indicator) :][coding.is_indicator] = 1.0
         return cls(chosen, mean, scale, tasks.variables, coding)
 

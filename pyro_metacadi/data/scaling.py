@@ -11,7 +11,7 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError
 from pyro_metacadi.typing import Array
 
-__all__ = ["Standardizer", "moments", "rounding"]
+__all__ = ["Standardizer", "deviations", "moments", "rounding"]
 
 ULPS = 4
 """Deviations of up to so many units in the last place of the mean are rounding."""
@@ -19,6 +19,8 @@ ULPS = 4
 
 def moments(
     rows: Float[np.ndarray, "rows variable"],
+    *,
+    change: Callable[[Array], Array] = lambda rows: rows,
 ) -> tuple[Float[np.ndarray, " variable"], Float[np.ndarray, " variable"]]:
     """Return the mean and population standard deviation of each column.
 
@@ -27,15 +29,16 @@ def moments(
 
     Args:
         rows: Finite values, at least one row. Those on disk are read a block at a time.
+        change: What columns are made of: a function of rows, each apart from the others.
     """
-    low = np.min([block.min(axis=0) for block in blocks(rows)], axis=0)
-    high = np.max([block.max(axis=0) for block in blocks(rows)], axis=0)
+    low = np.min([change(block).min(axis=0) for block in blocks(rows)], axis=0)
+    high = np.max([change(block).max(axis=0) for block in blocks(rows)], axis=0)
     middle, reach = low / 2 + high / 2, high / 2 - low / 2
     constant = reach == 0
     divisor = np.where(constant, 1.0, reach)
 
-    def average(change: Callable[[Array], Array]) -> Array:
-        sums = [change((block - middle) / divisor).sum(axis=0) for block in blocks(rows)]
+    def average(function: Callable[[Array], Array]) -> Array:
+        sums = [function((change(b) - middle) / divisor).sum(axis=0) for b in blocks(rows)]
         return np.sum(sums, axis=0) / len(rows)
 
     unit_mean = average(lambda unit: unit)
@@ -52,6 +55,14 @@ def rounding(mean: Float[np.ndarray, " variable"]) -> Float[np.ndarray, " variab
     """
     spacing = np.finfo(np.float64)
     return np.maximum(ULPS * spacing.eps * np.abs(mean), spacing.smallest_normal)
+
+
+def deviations(
+    mean: Float[np.ndarray, " variable"], deviation: Float[np.ndarray, " variable"]
+) -> Float[np.ndarray, " variable"]:
+    """Return what to divide columns of these moments by: for constant ones 1, or their rounding."""
+    negligible = rounding(mean)
+    return np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +84,7 @@ class Standardizer:
     def fit(cls, tasks: TaskDataset) -> "Standardizer":
         """Measure mean and scale over all tasks, in which each row counts once."""
         mean, deviation = moments(tasks.values)
-        negligible = rounding(mean)
-        scale = np.where(deviation <= negligible, np.maximum(1.0, negligible), deviation)
-        return cls(mean, scale, tasks.variables)
+        return cls(mean, deviations(mean, deviation), tasks.variables)
 
     def transform(self, tasks: TaskDataset) -> Sequence[Array]:
         """Return each task's rows standardised: float64 arrays of shape [rows, variable].

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import mode
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.checks import check_memory
+from pyro_metacadi.data.checks import REACH
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
@@ -55,8 +56,14 @@ TENSORS = (
 class EvidenceScaling:
     """Representation of the data and what was learned with it: all that chains share."""
 
+    reach: ClassVar[float] = REACH
     representation: Representation
     evidence: MechanismEvidence
+
+    @property
+    def units(self) -> Representation:
+        """The units of the data."""
+        return self.representation
 
     @property
     def has_atom(self) -> bool:

@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_metacadi.data.counts import CountUnits
+from pyro_metacadi.data.representation import Representation
+from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.training import Callback
@@ -18,6 +21,16 @@ __all__ = ["Engine", "MemoryNeeded", "Outcome", "Scaling"]
 @runtime_checkable
 class Scaling(Protocol):
     """The map from the user's units to those of the chains, fitted on the training tasks."""
+
+    @property
+    def reach(self) -> float:
+        """Size of the values, in the units of the chains, beyond which they are to be cut."""
+        ...
+
+    @property
+    def units(self) -> Standardizer | Representation | CountUnits:
+        """The map, for densities (see `log_derivative`)."""
+        ...
 
     def transform(self, tasks: TaskDataset) -> Sequence[Array]:
         """Each task's rows in the units of the chains: float64 arrays ``[rows, variable]``."""

@@ -10,57 +10,21 @@ from torch import Tensor
 
 from pyro_metacadi.checks import NUM_SEEDS
 from pyro_metacadi.components import Components
+from pyro_metacadi.data.counts import CountUnits
 from pyro_metacadi.data.lazy_batch import batch_of
-from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines.protocol import MemoryNeeded, Outcome
-from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
+from pyro_metacadi.engines.svi_scaling import CountScaling, StandardScaling, SVIScaling
+from pyro_metacadi.errors import ConfigError, MetaCaDIWarning
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.inference.storage import fill_module, refuse_unless
+from pyro_metacadi.inference.storage import fill_module
 from pyro_metacadi.inference.training import Callback, Training, train
-from pyro_metacadi.typing import Array
+from pyro_metacadi.models.noise.counts import reads_counts
 
-__all__ = ["SVIEngine", "StandardScaling"]
-
-
-@dataclass(frozen=True)
-class StandardScaling:
-    """A `Standardizer` as a `Scaling`."""
-
-    standardizer: Standardizer
-
-    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
-        """Each task's rows, standardised; those on disk when they are asked for.
-
-        Raises:
-            DataError: The tasks have covariates.
-        """
-        if tasks.covariates:
-            raise DataError(
-                f"covariates: expected none with engine='svi', whose mechanisms read variables "
-                f"only, got {listed(map(repr, tasks.covariates))}. Use engine='evidence'."
-            )
-        return self.standardizer.transform(tasks)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Mean and scale."""
-        return {name: torch.tensor(getattr(self.standardizer, name)) for name in ("mean", "scale")}
-
-    @classmethod
-    def restore(
-        cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...]
-    ) -> "StandardScaling":
-        """The inverse of `tensors`, of names that start with ``scaling.``; errors as `Engine`."""
-        mean, scale = tensors["scaling.mean"], tensors["scaling.scale"]
-        for name, values in {"scaling.mean": mean, "scaling.scale": scale}.items():
-            refuse_unless(values.dtype == torch.float64, name, values.dtype)
-            fits = values.shape == (len(variables),) and bool(values.isfinite().all())
-            refuse_unless(fits, name, values.tolist())
-        refuse_unless(bool((scale > 0).all()), "scaling.scale", scale.tolist())
-        return cls(Standardizer(mean.numpy(), scale.numpy(), variables))
+__all__ = ["SVIEngine"]
 
 
 @dataclass(frozen=True)
@@ -111,12 +75,12 @@ class SVIEngine:
         options = self.components.training
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
-        scaling = StandardScaling(Standardizer.fit(tasks))
+        scaling = self._scaling(tasks)
         batch = batch_of(scaling.transform(tasks), known=tasks.known_targets, device=device)
         chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):
-                chain = self._build(tasks).to(device)
+                chain = self._build(scaling).to(device)
                 run = train(
                     *chain,
                     batch,
@@ -143,21 +107,33 @@ class SVIEngine:
             None if None in converged else all(converged),
         )
 
-    def _build(self, tasks: TaskDataset) -> SVIChain:
-        names = tasks.variables
-        return self.components.build(len(names), variables=names)
+    def _scaling(self, tasks: TaskDataset) -> SVIScaling:
+        """What the noise model asks for: standardised values, or counts."""
+        noise = self.components.build_noise(len(tasks.variables))
+        if reads_counts(noise):
+            return CountScaling(CountUnits.fit(tasks, library_size=noise.library_size))
+        return StandardScaling(Standardizer.fit(tasks))
+
+    def _build(self, scaling: SVIScaling) -> SVIChain:
+        names = scaling.units.variables
+        chain = self.components.build(len(names), variables=names)
+        noise: Any = chain.model.noise
+        if isinstance(scaling, CountScaling):
+            noise.set_units(scaling.units)
+        return chain
 
     def memory_needed(self, tasks: TaskDataset, *, device: torch.device) -> MemoryNeeded:
         """What a step of gradients takes, measured on the largest task."""
         options, at = self.components.training, int(tasks.num_rows.argmax())
         largest, known = tasks[at], tasks.known_targets
+        scaling = self._scaling(largest)
         batch = batch_of(
-            StandardScaling(Standardizer.fit(largest)).transform(largest),
+            scaling.transform(largest),
             known=None if known is None else known[at : at + 1],
             device=device,
         )
         with isolated(0, device):
-            chain = self._build(tasks).to(device)
+            chain = self._build(scaling).to(device)
             step = step_memory(
                 self.components.build_objective()(*chain),
                 batch,
@@ -174,13 +150,15 @@ class SVIEngine:
         tasks: TaskDataset,
         num_chains: int,
         device: torch.device,
-    ) -> tuple[tuple[SVIChain, ...], StandardScaling]:
+    ) -> tuple[tuple[SVIChain, ...], SVIScaling]:
         """Build chains and fill them."""
-        scaling = StandardScaling.restore(tensors, variables=tasks.variables)
+        noise = self.components.build_noise(len(tasks.variables))
+        kind = CountScaling if reads_counts(noise) else StandardScaling
+        scaling = kind.restore(tensors, variables=tasks.variables)
         chains = []
         for index in range(num_chains):
             with isolated(0):
-                chain = self._build(tasks)
+                chain = self._build(scaling)
             for part, module in chain._asdict().items():
                 fill_module(module, tensors, prefix=f"chain{index}.{part}.")
             chains.append(chain.to(device))

@@ -22,7 +22,10 @@ class Adaptation(Protocol):
         support: Float[Tensor, "task support variable"],
         mask: Bool[Tensor, "task support"],
     ) -> Float[Tensor, "*draw task variable feature"]:
-        """Readouts fitted to the support rows where `mask` holds."""
+        """Readouts fitted to the support rows where `mask` holds.
+
+        ``model.linearize(support, features)`` gives what the readouts are to explain of the rows.
+        """
         ...
 
 
@@ -42,7 +45,7 @@ class RidgeAdaptation:
         mask: Bool[Tensor, "task support"],
     ) -> Float[Tensor, "*draw task variable feature"]:
         """Closed-form readouts; padded rows weigh nothing (see `Adaptation`)."""
-        response, precision = model.noise.linearize(support, features)
+        response, precision = model.linearize(support, features)
         weight = mask.unsqueeze(-1).to(support.dtype).expand_as(support)
         if precision is not None:
             weight = weight * precision

@@ -122,16 +122,16 @@ class MetaCaDIGuide(AutoGuide):
         self, adjacency: Tensor, support: Tensor, mask: Tensor, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The same of some tasks, whose readout may be given."""
-        mechanisms = self.model.mechanisms
-        features = mechanisms.features(support, adjacency)
+        mechanisms, inputs = self.model.mechanisms, self.model.inputs(support)
+        features = mechanisms.features(inputs, adjacency)
         if readout is None:
             readout = self.adaptation(self.model, features, support, mask)
         # Predictions are in the units in which noise is additive, residuals in those of its scale.
-        response, precision = self.model.noise.linearize(support, features)
+        response, precision = self.model.linearize(support, features)
         blocks = feature_blocks(
             response,
             mask,
-            observational=mechanisms.observe(support, adjacency),
+            observational=mechanisms.observe(inputs, adjacency),
             interventional=mechanisms.intervene(features, readout),
             precision=precision,
         )

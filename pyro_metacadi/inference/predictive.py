@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyro_metacadi.data.batch import TaskBatch
+from pyro_metacadi.data.counts import CountUnits
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.inference.draws import GraphDraws, SVIChain
@@ -68,7 +69,7 @@ def row_log_density(
 
 
 def log_derivative(
-    units: Standardizer | Representation,
+    units: Standardizer | Representation | CountUnits,
     values: Float[np.ndarray, "row variable"],
     *,
     training: Float[np.ndarray, "_ variable"],
@@ -77,12 +78,14 @@ def log_derivative(
     """Log determinant of the map from the user's units to the chains': added to a log density.
 
     Args:
-        units: The map.
+        units: The map; none for counts, which are scored as they are.
         values: Rows in the user's units.
         training: Rows it was fitted to. Roots and logarithms of zero have no derivative: such a
             value counts as the smallest positive one of its variable here.
         atom: Whether the law of values has an atom at zero, which has no derivative.
     """
+    if isinstance(units, CountUnits):
+        return np.zeros(len(values))
     if isinstance(units, Standardizer):
         return np.full(len(values), -np.log(units.scale).sum())
     smallest = np.where(training > 0, training, np.inf).min(axis=0)
@@ -121,15 +124,16 @@ def _(
     seen = TaskBatch.from_arrays(support, known=known, device=chain.device)
     asked = TaskBatch.from_arrays(query, device=chain.device)
     batch = TaskBatch(asked.x, asked.mask, seen.x, seen.mask, seen.known)
-    mechanisms, noise, parts = chain.model.mechanisms, chain.model.noise, []
+    model, mechanisms, parts = chain.model, chain.model.mechanisms, []
+    inputs = model.inputs(batch.x)
     # Outside, Pyro would take a learned noise's parameters from its global store.
     with isolated(0, chain.device):
         for values in graphs.chunks(GRAPHS_AT_ONCE):
             logits, readout = chain.guide.infer_targets(batch, **values)
-            adjacency = chain.model.adjacency(values["order_score"], values["edge"])
-            features = mechanisms.features(batch.x, adjacency)
-            free = noise(mechanisms.observe(batch.x, adjacency), features).log_prob(batch.x)
-            hit = noise(mechanisms.intervene(features, readout), features).log_prob(batch.x)
+            adjacency = model.adjacency(values["order_score"], values["edge"])
+            features = mechanisms.features(inputs, adjacency)
+            locs = mechanisms.intervene(features, readout), mechanisms.observe(inputs, adjacency)
+            hit, free = (model.law(loc, features, batch.x).log_prob(batch.x) for loc in locs)
             parts.append(_mixed(logits.unsqueeze(-2), hit=hit, free=free).sum(-1)[:, batch.mask])
     return torch.cat(parts)
 

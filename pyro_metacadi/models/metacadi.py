@@ -7,12 +7,14 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro import poutine
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.distributions import PartlyKnownBernoulli
 from pyro_metacadi.models.mechanisms import Mechanisms
+from pyro_metacadi.models.noise.counts import reads_counts, sizes_of
 from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.models.priors import GraphPrior, constraints_of, sample_order_and_edges
 from pyro_metacadi.ops.constraints import constrained_adjacency
@@ -117,7 +119,7 @@ class MetaCaDIModel(PyroModule):
                 )
                 residual = self._residual(batch.x, loc, features)
                 pyro.deterministic("residual", residual, event_dim=1)
-                law = self.noise(loc, features).to_event(1)
+                law = self.law(loc, features, batch.x).to_event(1)
                 return pyro.sample("x", law, obs=batch.x)
 
     def sample_graph(self) -> Float[Tensor, "*draw parent child"]:
@@ -136,6 +138,22 @@ class MetaCaDIModel(PyroModule):
             temperature=self.temperature,
         )
 
+    def inputs(self, x: Float[Tensor, "task sample variable"]) -> Tensor:
+        """What mechanisms read of rows: the rows, or of counts their standardised logarithms."""
+        return self.noise.inputs(x) if reads_counts(self.noise) else x
+
+    def linearize(
+        self, x: Float[Tensor, "task sample variable"], features: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """`Noise.linearize` of rows, of counts given their sizes."""
+        return self.noise.linearize(x, features, *sizes_of(self.noise, x))
+
+    def law(
+        self, loc: Tensor, features: Tensor, x: Float[Tensor, "task sample variable"]
+    ) -> TorchDistributionMixin:
+        """Law of rows x around predictions, of counts given their sizes."""
+        return self.noise(loc, features, *sizes_of(self.noise, x))
+
     def _target_prior(self, batch: TaskBatch) -> dist.TorchDistribution:
         probability = self.zero.new_full((self.num_variables,), self.target_prior)
         if batch.known is None:
@@ -152,8 +170,9 @@ class MetaCaDIModel(PyroModule):
         self, adjacency: Tensor, x: Tensor, target: Tensor, readout: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mean of Eq. 2, observational or at a target interventional; features for the noise."""
-        features = self.mechanisms.features(x, adjacency)
-        observational = self.mechanisms.observe(x, adjacency)
+        inputs = self.inputs(x)
+        features = self.mechanisms.features(inputs, adjacency)
+        observational = self.mechanisms.observe(inputs, adjacency)
         interventional = self.mechanisms.intervene(features, readout.squeeze(-3))
         if not getattr(self.noise, "reads_features", True):
             features = features[..., :0]  # nobody would read what memory may have no room for
@@ -163,6 +182,6 @@ class MetaCaDIModel(PyroModule):
         self, x: Tensor, loc: Tensor, features: Tensor
     ) -> Float[Tensor, "*draw task sample variable"]:
         """The noise that explains x, in units of its own scale up to a constant."""
-        response, precision = self.noise.linearize(x, features)
+        response, precision = self.linearize(x, features)
         residual = response - loc
         return residual if precision is None else residual * precision.sqrt()

@@ -7,9 +7,11 @@ regression, so that adapting to a task stays closed-form; ``forward`` gives the 
 from pyro_metacadi._lazy import attach
 
 __all__ = [
+    "CountNoise",
     "GaussianNoise",
     "HeteroscedasticNoise",
     "LearnedGaussianNoise",
+    "NegativeBinomialNoise",
     "Noise",
     "PostNonlinearNoise",
     "StudentTNoise",
@@ -18,9 +20,11 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "CountNoise": ".counts",
         "GaussianNoise": ".gaussian",
         "HeteroscedasticNoise": ".heteroscedastic",
         "LearnedGaussianNoise": ".gaussian",
+        "NegativeBinomialNoise": ".counts",
         "Noise": ".protocol",
         "PostNonlinearNoise": ".post_nonlinear",
         "StudentTNoise": ".student_t",

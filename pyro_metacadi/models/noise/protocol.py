@@ -20,6 +20,10 @@ class Noise(Protocol):
     """What the model asks of a noise model; built as ``cls(num_variables, num_features)``.
 
     One with ``reads_features = False`` is given features of width 0, which saves memory.
+
+    The values x are standardised, unless it has ``response = "counts"``: then they are raw counts,
+    predictions and the response are in the standardised units in which mechanisms read them, and
+    both methods are told the rows' sizes as well (see `CountNoise`, which such a model extends).
     """
 
     def linearize(

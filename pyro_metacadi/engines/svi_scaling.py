@@ -1,0 +1,105 @@
+"""The svi engine's units: standardised values, or counts as they are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pyro_metacadi.data.checks import REACH
+from pyro_metacadi.data.counts import CountUnits, check_counts
+from pyro_metacadi.data.names import listed
+from pyro_metacadi.data.scaling import Standardizer
+from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.errors import DataError
+from pyro_metacadi.inference.storage import refuse_unless
+from pyro_metacadi.typing import Array
+
+__all__ = ["CountScaling", "SVIScaling", "StandardScaling"]
+
+
+@dataclass(frozen=True)
+class StandardScaling:
+    """A `Standardizer` as a `Scaling`."""
+
+    reach: ClassVar[float] = REACH
+    units: Standardizer
+
+    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
+        """Each task's rows, standardised; those on disk when they are asked for.
+
+        Raises:
+            DataError: The tasks have covariates.
+        """
+        return self.units.transform(_without_covariates(tasks))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Mean and scale."""
+        return {name: torch.tensor(getattr(self.units, name)) for name in ("mean", "scale")}
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...]
+    ) -> "StandardScaling":
+        """The inverse of `tensors`, of names that start with ``scaling.``; errors as `Engine`."""
+        return cls(Standardizer(*_mean_and_scale(tensors, len(variables)), variables))
+
+
+@dataclass(frozen=True)
+class CountScaling:
+    """Counts as they are, and the `CountUnits` in which mechanisms read them, as a `Scaling`."""
+
+    reach: ClassVar[float] = math.inf
+    units: CountUnits
+
+    def transform(self, tasks: TaskDataset) -> Sequence[Array]:
+        """Each task's rows as they are; those on disk are checked, and read when asked for.
+
+        Raises:
+            DataError: A value is no count, or the tasks have covariates.
+        """
+        return check_counts(_without_covariates(tasks).align(self.units.variables)).arrays
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Mean and scale, and the total of a row of size 1."""
+        units = self.units
+        total = torch.tensor(units.total, dtype=torch.float64)
+        return {
+            "mean": torch.tensor(units.mean),
+            "scale": torch.tensor(units.scale),
+            "total": total,
+        }
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...]
+    ) -> "CountScaling":
+        """The inverse of `tensors`, of names that start with ``scaling.``; errors as `Engine`."""
+        total = tensors["scaling.total"]
+        positive = total.dtype == torch.float64 and total.shape == () and 0 < total < math.inf
+        refuse_unless(bool(positive), "scaling.total", total.tolist())
+        return cls(CountUnits(float(total), *_mean_and_scale(tensors, len(variables)), variables))
+
+
+SVIScaling: TypeAlias = StandardScaling | CountScaling
+
+
+def _without_covariates(tasks: TaskDataset) -> TaskDataset:
+    if tasks.covariates:
+        raise DataError(
+            f"covariates: expected none with engine='svi', whose mechanisms read variables "
+            f"only, got {listed(map(repr, tasks.covariates))}. Use engine='evidence'."
+        )
+    return tasks
+
+
+def _mean_and_scale(tensors: Mapping[str, Tensor], num_variables: int) -> tuple[Array, Array]:
+    mean, scale = tensors["scaling.mean"], tensors["scaling.scale"]
+    for name, values in {"scaling.mean": mean, "scaling.scale": scale}.items():
+        refuse_unless(values.dtype == torch.float64, name, values.dtype)
+        fits = values.shape == (num_variables,) and bool(values.isfinite().all())
+        refuse_unless(fits, name, values.tolist())
+    refuse_unless(bool((scale > 0).all()), "scaling.scale", scale.tolist())
+    return mean.numpy(), scale.numpy()
