@@ -13,6 +13,7 @@ from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.parts import build_part, check_factory
 
 __all__ = [
+    "SHAPE_FIX",
     "ConformanceError",
     "built",
     "close",
@@ -21,6 +22,8 @@ __all__ = [
     "require",
     "shaped",
 ]
+
+SHAPE_FIX = "Broadcast over leading axes of draws: index axes from the right (-1 is the variable)."
 
 
 def require(holds: bool | Tensor, what: str, *, rule: str, got: Any, fix: str) -> None:
@@ -112,7 +115,8 @@ def finite_gradients(value: Tensor, part: Any, what: str, *, others: Sequence[Te
             fix="Compute in torch, without .detach(), .item(), numpy or torch.no_grad.",
         )
         return
-    gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    # Other values may have been made of the same ones.
+    gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True, retain_graph=True)
     finite = all(g is None or g.isfinite().all() for g in gradients)
     require(
         finite,

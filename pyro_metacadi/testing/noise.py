@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -12,14 +13,20 @@ from torch import Tensor
 
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.noise.protocol import Noise
-from pyro_metacadi.testing.laws import built, empty_store, finite_gradients, require, shaped
+from pyro_metacadi.testing.counts import TYPICAL, GivenSizes, check_counts, is_of_counts
+from pyro_metacadi.testing.laws import (
+    SHAPE_FIX,
+    built,
+    empty_store,
+    finite_gradients,
+    require,
+    shaped,
+)
 
 __all__ = ["check_noise"]
 
 NUM_DRAWS, NUM_NODES = 4000, 4001
 WRONG_MASS, WRONG_CDF, WRONG_MOMENT = 0.01, 0.04, 0.2
-
-SHAPE_FIX = "Broadcast over leading axes of draws: index axes from the right (-1 is the variable)."
 
 
 def check_noise(
@@ -29,7 +36,9 @@ def check_noise(
 
     It is built from sizes; shapes broadcast over draws; the law of one value integrates to one,
     and draws follow it; `linearize` gives a residual of mean 0 and variance 1; gradients are
-    finite, far out as well; vectorised particles work; Pyro's global store stays empty.
+    finite, far out as well; vectorised particles work; Pyro's global store stays empty. One of
+    counts is given counts of about 20 and their sizes; it scores whole numbers, and what
+    mechanisms read is finite, of rows without any count as well.
 
     Args:
         factory: Called as ``factory(num_variables, num_features)``.
@@ -40,24 +49,29 @@ def check_noise(
     Raises:
         ConformanceError: A law is broken.
     """
-    noise = built("noise", factory, Noise, num_variables, num_features, seed=seed)
-    sizes = (num_variables, num_features)
+    noise: Any = built("noise", factory, Noise, num_variables, num_features, seed=seed)
+    of_counts = is_of_counts(noise)
+    inputs = partial(_inputs, num_variables, num_features, of_counts=of_counts)
     with empty_store("noise"), isolated(seed):
+        if of_counts:
+            noise = GivenSizes(noise)
+            check_counts(noise, *inputs())
         for draws in ((), (2,)):
-            _check_shapes(noise, *_inputs(*sizes, draws=draws))
-        _check_reading(noise, *_inputs(*sizes))
+            _check_shapes(noise, *inputs(draws=draws))
+        _check_reading(noise, *inputs())
         with torch.no_grad():
-            _check_law(noise, *_inputs(*sizes, rows=3, tasks=1))
-            _check_linearize(noise, *_inputs(*sizes, rows=NUM_DRAWS, tasks=1))
+            _check_law(noise, *inputs(rows=3, tasks=1))
+            _check_linearize(noise, *inputs(rows=NUM_DRAWS, tasks=1))
         for distance in (1.0, 30.0):
-            _check_gradients(noise, *_inputs(*sizes, scale=distance))
-        _check_particles(noise, *_inputs(*sizes, draws=(5,)))
+            _check_gradients(noise, *inputs(scale=distance))
+        _check_particles(noise, *inputs(draws=(5,)))
 
 
 def _inputs(
     num_variables: int,
     num_features: int,
     *,
+    of_counts: bool,
     draws: tuple[int, ...] = (),
     rows: int = 6,
     tasks: int = 2,
@@ -65,6 +79,8 @@ def _inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Values, predictions of them, and features, the last of which is constant."""
     x = scale * torch.randn(tasks, rows, num_variables)
+    if of_counts:
+        x = torch.poisson(TYPICAL * x.abs())
     loc = torch.randn(*draws, tasks, rows, num_variables)
     features = torch.randn(*draws, tasks, num_variables, rows, num_features)
     features[..., -1] = 1.0

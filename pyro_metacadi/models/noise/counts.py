@@ -90,10 +90,10 @@ class NegativeBinomialNoise(CountNoise):
     dispersion of each variable, learned with everything else. The law of x is exact.
 
     Readouts are adapted by the **delta method**, for the exact posterior has no closed form: ridge
-    regression of log(1 + x / n), whose variance is nearly
-    :math:`v(\mu) = (\mu + \alpha \mu^2) / (n + \mu)^2`, estimated at one count more than was seen,
-    so that a zero has one too. v(x) / 2 is added to the response, by which the expected logarithm
-    falls short of the logarithm of the mean. It errs where dispersion is above 1.
+    regression of log(1 + x / n), taken as normal. x is Poisson around a gamma variable, of which
+    the logarithm's mean and variance are known; both go through :math:`\log(1 + \mu / n)` to second
+    order. The mean is put right at the count that was seen, the variance estimated at one more, so
+    that a zero has one too. It errs most for dispersions above 1, where small counts say little.
 
     Args:
         num_variables: d.
@@ -135,8 +135,11 @@ class NegativeBinomialNoise(CountNoise):
 
     def linearize(self, x: Tensor, features: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """log(1 + x / n), corrected and standardised, and its precision (see the class)."""
-        response = (x / size).log1p() + self._variance(x, size) / 2
-        return self.standardised(response), self.deviation.square() / self._variance(x + 1, size)
+        shape = self.dispersion.reciprocal()
+        variance = self._spread(x + 1, size, torch.polygamma(1, shape))
+        shortfall = self._spread(x, size, 2 * (shape.log() - shape.digamma())) / 2
+        response = self.standardised((x / size).log1p() + shortfall)
+        return response, self.deviation.square() / variance
 
     def forward(self, loc: Tensor, features: Tensor, size: Tensor) -> TorchDistributionMixin:
         """Negative binomial around the mean n ρ."""
@@ -145,9 +148,10 @@ class NegativeBinomialNoise(CountNoise):
         count = dispersion.reciprocal().expand_as(log_mean)
         return _NegativeBinomial(count, logits=log_mean + dispersion.log())
 
-    def _variance(self, mean: Tensor, size: Tensor) -> Tensor:
-        """Of log(1 + x / n), by the delta method."""
-        return (mean + self.dispersion * mean.square()) / (size + mean).square()
+    @staticmethod
+    def _spread(mean: Tensor, size: Tensor, gamma: Tensor) -> Tensor:
+        """What a Poisson and a `gamma` part of the logarithm's moments are of log(1 + x / n)."""
+        return (mean + gamma * mean.square()) / (size + mean).square()
 
 
 class _NegativeBinomial(dist.NegativeBinomial):
