@@ -257,14 +257,13 @@ def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
 
     Raises:
         ConfigError: Some, but not all, represent the data as ``counts``, or have noise models of
-            counts.
+            counts, or of counts given a row's total.
     """
-    num_variables = len(tasks.variables)
-    counted = [_reads_counts(model.components, num_variables) for model in models]
-    if any(counted) and not all(counted):
+    scored = {_scored(model.components, len(tasks.variables)): None for model in models}
+    if len(scored) > 1:
         raise ConfigError(
-            f"noise: expected models of counts alone or none of them, got {sum(counted)} of "
-            f"{len(counted)}. Probabilities of counts and densities of values do not compare."
+            f"noise: expected models that score the same, got some of {' and '.join(scored)}. "
+            f"Densities of values, and probabilities of counts that are told more, do not compare."
         )
     samplings = [getattr(model.components, "sampling", None) for model in models]
     # The other engine standardises values as they are.
@@ -277,11 +276,12 @@ def check_comparable(tasks: TaskDataset, models: Sequence[MetaCaDI]) -> None:
         )
 
 
-def _reads_counts(components: Any, num_variables: int) -> bool:
-    """Whether an engine's options have a noise model, one of counts."""
-    return isinstance(components, Components) and reads_counts(
-        components.build_noise(num_variables)
-    )
+def _scored(components: Any, num_variables: int) -> str:
+    """What a model with an engine's options gives a density of."""
+    noise = components.build_noise(num_variables) if isinstance(components, Components) else None
+    if not reads_counts(noise):
+        return "values"
+    return "counts given a row's total" if noise.library_size else "counts"
 
 
 def dealt(tasks: TaskDataset, folds: int, support_size: Any, seed: int) -> list[Fold]:

@@ -38,6 +38,21 @@ def tiny_tasks(*, rows=(12, 9, 12, 7), num_variables=3, seed=0):
     return TaskDataset.from_arrays(arrays)
 
 
+def counts_of(tasks, *, seed=0):
+    """Counts of rows of unequal depth, whose rates are exponential functions of the tasks' values.
+
+    Their dispersion is 1 / 5, beside what the values differ.
+    """
+    rng = np.random.default_rng(seed)
+    d = len(tasks.variables)
+    arrays = []
+    for rows in tasks.arrays:
+        depth = rng.lognormal(3.0, 0.4, (len(rows), 1))
+        rate = depth * np.exp(0.6 * rows + np.linspace(-0.5, 0.5, d))
+        arrays.append(rng.poisson(rate * rng.gamma(5.0, 0.2, rows.shape)).astype(float))
+    return TaskDataset.from_arrays(arrays, variables=tasks.variables, tasks=tasks.tasks)
+
+
 @cache
 def fitted(num_chains=1):
     """A model fitted for a few steps; shared, so leave it as it is."""

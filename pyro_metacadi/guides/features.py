@@ -39,6 +39,9 @@ def feature_blocks(
     count = weight.sum(-2, keepdim=True).clamp(min=1.0)
     mean = (support * weight).sum(-2, keepdim=True) / count
     variance = ((support - mean).square() * weight).sum(-2, keepdim=True) / count
+    # The derivative of the root at 0 is infinite, and responses may have been learned.
+    varies = variance > 0
+    deviation = torch.where(varies, variance.where(varies, 1.0).sqrt(), 0.0)
     from_obs, from_int = support - observational, support - interventional
     if precision is not None:
         from_obs, from_int = from_obs * precision.sqrt(), from_int * precision.sqrt()
@@ -52,6 +55,6 @@ def feature_blocks(
         from_int,
         from_int.square(),
         mean.expand(shape),
-        variance.sqrt().expand(shape),
+        deviation.expand(shape),
     ]
     return torch.stack(blocks, dim=-2)

@@ -1,4 +1,4 @@
-"""Normalised counts are comparable between cells, and each cell is treated on its own."""
+"""Counts are checked; normalised, cells are comparable, and each is treated on its own."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from pyro_metacadi import TaskDataset
 from pyro_metacadi.data import log_normalise
+from pyro_metacadi.data.counts import CountUnits, check_counts
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
 
 COUNTS = arrays(np.float64, (3, 4), elements=st.integers(0, 10**6).map(float))
@@ -56,3 +57,37 @@ def test_values_that_are_no_counts_are_warned_about():
 def test_impossible_totals_are_refused(total):
     with pytest.raises(ConfigError, match="total: expected a positive number"):
         log_normalise(dataset([[1, 2, 3, 4]]), total=total)
+
+
+@given(COUNTS, st.booleans())
+def test_units_standardise_the_logarithms_of_counts_over_sizes(counts, library_size):
+    tasks = dataset(counts, counts[:1] + 1)
+    units = CountUnits.fit(tasks, library_size=library_size)
+    totals = tasks.values.sum(1, keepdims=True)
+    assert units.total == pytest.approx(np.median(totals[totals > 0]))
+    size = np.maximum(totals, 1) / units.total if library_size else np.ones_like(totals)
+    columns = np.log1p(tasks.values / size)
+    assert units.mean == pytest.approx(columns.mean(0))
+    varies = columns.std(0) > 1e-6
+    assert units.scale[varies] == pytest.approx(columns.std(0)[varies])
+    assert (units.scale > 0).all()
+
+
+def test_tasks_without_any_count_have_units():
+    units = CountUnits.fit(dataset(np.zeros((2, 4))))
+    assert (units.total, units.mean.tolist(), units.scale.tolist()) == (1.0, [0.0] * 4, [1.0] * 4)
+
+
+def test_counts_are_passed_on():
+    tasks = dataset([[0, 1, 2, 2**40]])
+    assert check_counts(tasks) is tasks
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, 2.0**53, 1e300])
+def test_what_is_no_count_is_refused_by_task_and_column(value):
+    tasks = dataset(np.ones((2, 4)), [[1, 1, value, 1]])
+    with pytest.raises(DataError) as caught:
+        check_counts(tasks)
+    assert str(caught.value).startswith(
+        f"counts: expected whole numbers of at least 0, got {value} at task 'task2', column 'c'. "
+    )

@@ -11,6 +11,7 @@ from pyro_metacadi.guides import FlattenedDeepSets, RidgeAdaptation, SharedDeepS
 from pyro_metacadi.models import (
     GaussianNoise,
     LearnedGaussianNoise,
+    NegativeBinomialNoise,
     PostNonlinearNoise,
     SparseGraphPrior,
 )
@@ -114,6 +115,34 @@ class RootNoise(LearnedGaussianNoise):
         return x, 1 + 0 * self.log_scale.sqrt().expand_as(x)
 
 
+class NormalCountNoise(NegativeBinomialNoise):
+    def forward(self, loc, features, size):
+        return dist.Normal(loc, self.deviation)
+
+
+class EmptyCountNoise(NegativeBinomialNoise):
+    def size(self, x):
+        return x.sum(-1, keepdim=True)
+
+
+class FlatCountNoise(NegativeBinomialNoise):
+    def size(self, x):
+        return x.sum(-1).clamp(min=1.0)
+
+
+class RawCountNoise(NegativeBinomialNoise):
+    def linearize(self, x, features, size):
+        return x, None
+
+
+class MisspeltNoise(NegativeBinomialNoise):
+    response = "count"
+
+
+class NoCountNoise(GaussianNoise):
+    response = "counts"
+
+
 NOISE = [
     (int, r"noise: expected a class that is built from 2 sizes"),
     (GaussianNoise(3, 4), r"noise: .* Pass the class, not an instance"),
@@ -131,6 +160,12 @@ NOISE = [
     (BiasedNoise, r"linearize, residuals of draws: expected mean 0, got 1.0"),
     (PreciseNoise, r"in units of the precision: expected variance 1, got [34]"),
     (OwnUnitsNoise, r"linearize, residuals of draws: expected mean 0"),
+    (NormalCountNoise, r"noise of counts: support of the law: expected whole numbers"),
+    (EmptyCountNoise, r"noise of counts: size: expected positive values, of rows without any"),
+    (FlatCountNoise, r"noise of counts: size: expected shape \[2, 6, 1\], got \[2, 6\]"),
+    (RawCountNoise, r"linearize, residuals of draws: expected mean 0"),
+    (MisspeltNoise, r"noise: expected response = .* got 'count' in MisspeltNoise"),
+    (NoCountNoise, r"noise: expected response = .* got 'counts' in NoCountNoise"),
     (RootNoise, r"noise, at values up to \d+: precision: expected finite gradients"),
 ]
 

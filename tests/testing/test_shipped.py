@@ -13,6 +13,7 @@ from pyro_metacadi.models import (
     GaussianNoise,
     HeteroscedasticNoise,
     LearnedGaussianNoise,
+    NegativeBinomialNoise,
     PostNonlinearNoise,
     ScaleFreeGraphPrior,
     SparseGraphPrior,
@@ -32,6 +33,8 @@ MATRIX = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.7], [0.6, 0.3, 0.5]])
         HeteroscedasticNoise,
         StudentTNoise,
         PostNonlinearNoise,
+        NegativeBinomialNoise,
+        partial(NegativeBinomialNoise, dispersion=0.02, library_size=False),
     ],
 )
 def test_every_noise_model_conforms(noise):

@@ -39,7 +39,8 @@ class CountNoise(PyroModule):
         num_variables: d.
         num_features: Features of a mechanism; unused here.
         library_size: Whether a row's total says how deep it was measured: its size is then its
-            total, relative to that of the median row in training. Otherwise all sizes are 1.
+            total, relative to that of the median row in training, and taken as known. With few
+            variables it depends on each of them much. Otherwise all sizes are 1.
     """
 
     response: ClassVar[str] = "counts"
