@@ -57,9 +57,10 @@ def compare(
 
     Returns:
         The table of ``arviz.compare``, the best model first: ``elpd``, the log density of the rows
-        predicted, in nats of the user's units, and ``se``; ``elpd_diff``, how much less than the
-        best's, and ``dse``, its standard error; ``weight``, in how many bootstraps it is the best.
-        A task is one observation. Differences of less than two ``dse`` say little.
+        predicted, in nats of the user's units (of counts, their probability), and ``se``;
+        ``elpd_diff``, how much less than the best's, and ``dse``, its standard error; ``weight``,
+        in how many bootstraps it is the best. A task is one observation. Differences of less than
+        two ``dse`` say little.
 
     Raises:
         DataError: `tasks` are no dataset, or fewer than two of them have two rows or more.

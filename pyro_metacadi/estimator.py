@@ -55,7 +55,7 @@ class MetaCaDI:
         target_prior: Prior probability that a variable is a target, whatever others are; evidence:
             None learns it, and how many targets a task has.
         noise: svi: a `Noise` class, built as ``cls(num_variables, num_features)``, such as those of
-            `pyro_metacadi.models.noise`.
+            `pyro_metacadi.models.noise`. With `NegativeBinomialNoise`, tasks are raw counts.
         predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``, such as the
             paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.
         adaptation: svi: an `Adaptation` class, built without arguments.
@@ -146,7 +146,8 @@ class MetaCaDI:
             This model, fitted. If anything fails, an earlier fit is kept.
 
         Raises:
-            DataError: `tasks` are not a `TaskDataset`, or have covariates (svi).
+            DataError: `tasks` are not a `TaskDataset`, have covariates (svi), or are no counts for
+                a noise model of counts.
             ConfigError: An argument is out of range, CUDA is asked for where there is none, or the
                 `memory_budget` is too small for one task.
             MetaCaDIError: The loss diverged.
@@ -256,8 +257,8 @@ class MetaCaDI:
             seed: Of these graphs.
 
         Raises:
-            DataError: `tasks` are not a `TaskDataset`, or a variable, a covariate or a group is
-                missing or unknown.
+            DataError: `tasks` are not a `TaskDataset`, a variable, a covariate or a group is
+                missing or unknown, or values are no counts for a noise model of counts.
             ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
 
         Warns:

@@ -20,6 +20,8 @@ TENSORS = ("x", "mask", "support", "support_mask")
 class TaskBatch:
     """What the model and the guide are given: the rows of several tasks, in standardised units.
 
+    Where the noise model is one of counts, they are counts as they are.
+
     The guide adapts to the *support* rows; the model scores the *query* rows `x`. Outside training
     both are all rows of the task.
 

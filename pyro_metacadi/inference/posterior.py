@@ -150,7 +150,8 @@ class Posterior:
 
         It is *in-sample*: a task's readouts were fitted to the very rows that are scored, which
         flatters targets. Rows of the tasks follow one another; the coordinate ``obs_task`` names
-        each row's task. Units: nats, of the standardised data.
+        each row's task. Units: nats, of the standardised data,
+        or of counts as they are.
         """
         arrays = self._per_chain(num_draws, seed=seed, scored=True)
         values = self._dataset({"log_likelihood": arrays["log_likelihood"]})["log_likelihood"]

@@ -15,6 +15,7 @@ from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.comparison import compare, left_out_scores
 from pyro_metacadi.engines import svi_scaling
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning, ModelFileError
+from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Training, held_out_loss
 from pyro_metacadi.models import GaussianNoise, NegativeBinomialNoise
@@ -51,12 +52,13 @@ def test_targets_of_counts_are_found():
     options = {"num_variables": 4, "num_samples": 60, "intervention_mean": 2.0}
     world = simulators.gp_anm(num_tasks=8, **options, seed=1)
     new = world.sample_tasks(10, 10, seed=2)
-    model = MetaCaDI.paper(noise=NegativeBinomialNoise, training=Training(patience=None))
+    parts = {"noise": NegativeBinomialNoise, "predictor": SharedDeepSets}
+    model = MetaCaDI.paper(**parts, training=Training(patience=None))
     model.fit(counts_of(world.tasks), num_steps=150, progress=False)
     truth = {"adjacency": new.adjacency, "intervention_targets": new.intervention_targets}
     scores = metrics.evaluate(model.adapt(counts_of(new.tasks, seed=1)), **truth)
     assert all(np.isfinite(list(scores.values())))
-    assert scores["intv_ap"] > scores["base_rate"] + 0.2
+    assert scores["intv_ap"] > 0.9
 
 
 def test_a_row_is_judged_whatever_the_depth_of_others():

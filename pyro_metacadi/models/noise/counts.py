@@ -39,8 +39,10 @@ class CountNoise(PyroModule):
         num_variables: d.
         num_features: Features of a mechanism; unused here.
         library_size: Whether a row's total says how deep it was measured: its size is then its
-            total, relative to that of the median row in training, and taken as known. With few
-            variables it depends on each of them much. Otherwise all sizes are 1.
+            total, relative to that of the median row in training, and taken as known. Otherwise
+            all sizes are 1. A total of few variables ties each to all others, which looks like
+            edges: where they were chosen among many, the total of the others may be one more
+            variable, whose edges a graph prior forbids.
     """
 
     response: ClassVar[str] = "counts"
