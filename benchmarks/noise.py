@@ -5,15 +5,16 @@ N(0, 1) interventions on one variable each. For every law of the simulator's noi
 ``svi`` with the matching noise model, with a Gaussian of learned scales and with the paper's:
 mean log density per unseen row of the new tasks, in nats of the user's units, and average precision
 of edges and of targets. ``true`` is the density of the world itself, which knows the targets. Seeds
-100-109 are reported; settings were chosen on seeds 0-9. After every fit it says how long the others
-will take.
+100-109 are reported; settings were chosen on seeds 0-9. Every fit is a row of the file; those in it
+are not fitted again.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ from pyro_metacadi.models import (
 from pyro_metacadi.simulators import World
 from pyro_metacadi.tuning import row_scores
 
+OUT = Path(__file__).parent / "results" / "noise.csv"
+
 SIZES = {"num_variables": 10, "num_tasks": 20, "num_samples": 110}
 NUM_SEEN = 10
 MATCHING = {
@@ -40,6 +43,7 @@ MATCHING = {
     "student_t": StudentTNoise,
 }
 GAUSSIAN = (LearnedGaussianNoise, GaussianNoise)
+KEYS = ("noise", "model", "seed")
 SCORES = ("log_density", "edge_ap", "intv_ap", "fit_seconds")
 ENOUGH = 9
 """Of ten seeds on which the matching model should predict better than both Gaussians."""
@@ -92,7 +96,7 @@ def means(lines: pd.DataFrame) -> pd.DataFrame:
 def wins(lines: pd.DataFrame) -> pd.DataFrame:
     """On how many seeds the matching model predicts better than each Gaussian, and by how much.
 
-    ``edge_ap`` and ``intv_ap`` are its mean scores less the Gaussian's.
+    ``edge_ap`` and ``intv_ap`` are its mean scores less the Gaussian's, with their standard errors.
     """
     rows = []
     for noise, part in lines.groupby("noise", sort=False):
@@ -107,24 +111,34 @@ def wins(lines: pd.DataFrame) -> pd.DataFrame:
                     "noise": noise,
                     "against": other.__name__,
                     "wins": f"{(more['log_density'] > 0).sum()} of {len(more)}",
-                    **more[["log_density", "edge_ap", "intv_ap"]].mean().round(3),
+                    **{name: _mean(more[name]) for name in ("log_density", "edge_ap", "intv_ap")},
                 }
             )
     return pd.DataFrame(rows)
 
 
+def _mean(values: pd.Series) -> str:
+    return f"{values.mean():+.3f} ± {values.sem():.3f}"
+
+
 def jobs_for(noises: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, Any, int]]:
-    """Every noise with every model that is compared on it, for every seed."""
+    """Every noise with every model that is compared on it, seed by seed."""
     return [
         (noise, model, seed)
+        for seed in seeds
         for noise in noises
         for model in dict.fromkeys((MATCHING[noise], *GAUSSIAN))
-        for seed in seeds
     ]
 
 
+def read(path: Path) -> pd.DataFrame:
+    """The fits in the file; empty if there is none."""
+    columns = [*KEYS, "true", *SCORES]
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a line for each fit, the means, and who wins."""
+    """Fit what the file lacks; print a line for each fit, the means, and who wins."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -132,18 +146,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--noises", nargs="+", choices=MATCHING, default=list(MATCHING))
     parser.add_argument("--steps", type=int, help="at most; default: as the paper's configuration")
     parser.add_argument("--jobs", type=int, default=2, help="processes; default: 2")
+    parser.add_argument("--out", type=Path, default=OUT, help="the file; default: %(default)s")
     arguments = parser.parse_args(argv)
     first, last = arguments.seeds
+    known = read(arguments.out)
+    done = set(known[list(KEYS)].itertuples(index=False, name=None))
     jobs = jobs_for(arguments.noises, range(first, last + 1))
-    lines, start = [], time.perf_counter()
+    jobs = [job for job in jobs if (job[0], job[1].__name__, job[2]) not in done]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(run, *job, num_steps=arguments.steps) for job in jobs]
-        for number, one in enumerate(waiting, start=1):
-            lines.append(one.result())
-            left = (time.perf_counter() - start) / number * (len(jobs) - number) / 60
-            scores = " ".join(f"{name} {lines[-1][name]:.3f}" for name in SCORES)
-            print(*jobs[number - 1][::2], lines[-1]["model"], scores, f"({left:.0f} min left)")
-    table = pd.DataFrame(lines)
+        for number, one in enumerate(as_completed(waiting), start=1):
+            line = one.result()
+            pd.DataFrame([line]).to_csv(
+                arguments.out, mode="a", index=False, header=not arguments.out.exists()
+            )
+            scores = " ".join(f"{name} {line[name]:.3f}" for name in SCORES)
+            which = " ".join(str(line[name]) for name in KEYS)
+            print(f"{number}/{len(jobs)} {which} {scores}", flush=True)
+    table = read(arguments.out)
     print(means(table).to_string(), wins(table).to_string(index=False), sep="\n\n")
     print(f"\nGoal: at least {ENOUGH} of 10.")
 

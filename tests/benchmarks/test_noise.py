@@ -23,8 +23,8 @@ def test_wins_are_counted_seed_by_seed_against_each_gaussian():
     )
     table = noise.wins(lines).set_index("against")
     assert table["wins"].to_dict() == {"LearnedGaussianNoise": "1 of 2", "GaussianNoise": "2 of 2"}
-    assert table.loc["GaussianNoise", "log_density"] == pytest.approx(1.5)
-    assert table.loc["GaussianNoise", "edge_ap"] == pytest.approx(-0.2)
+    assert table.loc["GaussianNoise", "log_density"] == "+1.500 ± 0.500"
+    assert table.loc["GaussianNoise", "edge_ap"] == "-0.200 ± 0.000"
     assert noise.means(lines).loc[("student_t", "StudentTNoise"), "log_density"] == -2.5
 
 
@@ -32,6 +32,15 @@ def test_every_noise_has_its_model_beside_both_gaussians():
     jobs = noise.jobs_for(noise.MATCHING, [0, 1])
     assert len(jobs) == len(set(jobs)) == 2 * (2 + 3 * 3)
     assert all((law, model, 1) in jobs for law, model in noise.MATCHING.items())
+
+
+def test_fits_in_the_file_are_not_fitted_again(tmp_path, capsys):
+    out = tmp_path / "noise.csv"
+    lines = [line(model.__name__, 3, -2.0) for model in (noise.StudentTNoise, *noise.GAUSSIAN)]
+    pd.DataFrame(lines).to_csv(out, index=False)
+    noise.main(["--seeds", "3", "3", "--noises", "student_t", "--out", str(out)])
+    assert len(noise.read(out)) == 3
+    assert "0 of 1" in capsys.readouterr().out
 
 
 def test_the_rows_that_are_scored_are_those_that_were_not_seen():
