@@ -118,7 +118,7 @@ def wins(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series) -> str:
-    return f"{values.mean():+.3f} ± {values.sem():.3f}"
+    return f"{float(values.mean()):+.3f} ± {float(values.sem()):.3f}"
 
 
 def jobs_for(noises: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, Any, int]]:
