@@ -118,7 +118,9 @@ def wins(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series) -> str:
-    return f"{float(values.mean()):+.3f} ± {float(values.sem()):.3f}"
+    numbers = values.to_numpy(dtype=float)
+    error = numbers.std(ddof=1) / len(numbers) ** 0.5 if len(numbers) > 1 else float("nan")
+    return f"{numbers.mean():+.3f} ± {error:.3f}"
 
 
 def jobs_for(noises: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, Any, int]]:

@@ -82,12 +82,13 @@ def test_parameters_are_equal_in_all_processes(found):
     assert any(not torch.equal(first[name], alone[name]) for name in first)
 
 
-def test_the_mean_gradient_of_two_halves_is_that_of_all_tasks(found):
+@pytest.mark.parametrize("kind", ["gradient", "gradient in pieces"])
+def test_the_mean_gradient_of_two_halves_is_that_of_all_tasks(found, kind):
     everything = two_processes.gradient()
     for one in found:
-        assert one["gradient"].keys() == everything.keys()
+        assert one[kind].keys() == everything.keys()
         for name, expected in everything.items():
-            torch.testing.assert_close(one["gradient"][name], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(one[kind][name], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -53,8 +53,11 @@ def trained():
     return {name: p.detach() for name, p in parameters(model._fit.chains[0]).items()}
 
 
-def gradient(part=None):
-    """Of the loss of some of four tasks, all sites given; all processes' mean under DDP."""
+def gradient(part=None, at_once=None):
+    """Of the loss of some of four tasks, all sites given; all processes' mean under DDP.
+
+    Of these tasks `at_once` are computed at a time.
+    """
     with isolated(2):
         chain, batch = tiny_chain(), tiny_batch(rows=SIZES)
     with isolated(3):
@@ -63,6 +66,7 @@ def gradient(part=None):
         batch = replace(batch.choose(part), population=None)
         graph = ("order_score", "edge")
         values = {k: v if k in graph else v[part] for k, v in values.items()}
+    batch = replace(batch, at_once=at_once)
     model, guide = pyro.condition(chain.model, values), chain.guide.given(values)
     with isolated(0):
         loss = PaperObjective()(model, guide)
@@ -75,6 +79,7 @@ def gradient(part=None):
 
 def main(folder):
     with joined():
+        half = torch.tensor([[0, 3], [1, 2]])[rank()]
         found = {
             "own": own_part(list(range(7))),
             "gathered": gathered({rank(): rank() + 0.5}),
@@ -82,7 +87,8 @@ def main(folder):
             "scores": scored(),
             "graphs": sampled(),
             "parameters": trained(),
-            "gradient": gradient(torch.tensor([[0, 3], [1, 2]])[rank()]),
+            "gradient": gradient(half),
+            "gradient in pieces": gradient(half, at_once=1),
         }
         torch.save(found, Path(folder) / f"{rank()}.pt")
 
