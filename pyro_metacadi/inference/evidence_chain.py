@@ -121,6 +121,7 @@ class EvidenceChain:
         """Probability of every target, averaged over the graphs: closed form, nothing sampled."""
         return self.target_probabilities(tasks, [graphs])[0]
 
+    @torch.inference_mode()  # operations are small, and what autograd notes of each is not
     def target_probabilities(
         self, tasks: PreparedTasks, graphs: Sequence[EvidenceGraphs]
     ) -> Float[np.ndarray, "chain task variable"]:

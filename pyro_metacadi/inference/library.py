@@ -126,6 +126,7 @@ class MechanismLibrary:
         self._find_densities(tasks, _missing(families, {}), alone=True)
         return torch.stack([tasks.row_log_prob[family] for family in families])
 
+    @torch.inference_mode()
     def _find_ratios(self, tasks: PreparedTasks, families: Iterable[Family]) -> None:
         trained = torch.tensor(tasks.trained, device=self.evidence.rows.x.device)
         is_new = trained < 0
@@ -142,6 +143,7 @@ class MechanismLibrary:
             found = torch.where(silent, 0.0, _tempered(found))
             tasks.log_ratio.update(zip(together, found, strict=True))
 
+    @torch.inference_mode()
     def _find_densities(
         self, tasks: PreparedTasks, families: Iterable[Family], *, alone: bool = False
     ) -> None:
