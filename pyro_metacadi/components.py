@@ -67,7 +67,8 @@ class Components:
             training = Training(query_size=None) if all_rows else Training()
         if not isinstance(training, Training):
             raise ConfigError(
-                f"training: expected a Training, got {training!r}. Use Training(num_steps=1000)."
+                f"training: expected a Training, got {training!r}. Use "
+                f"pyro_metacadi.inference.Training(num_steps=1000)."
             )
         prior = cls.target_prior if target_prior is None else _target_prior(target_prior)
         return cls(target_prior=prior, training=training, **factories)

@@ -31,7 +31,7 @@ def check_factory(name: str, choice: Any) -> Factory:
     if not isinstance(choice, type | partial | FunctionType):
         raise ConfigError(
             f"{name}: expected a class or a functools.partial of one, got {choice!r}. Pass the "
-            f"class, not an instance."
+            f"class, not an instance{' nor its name' * isinstance(choice, str)}."
         )
     return choice
 
@@ -57,9 +57,11 @@ def build_part(name: str, factory: Factory, kind: type, *sizes: int, **names: An
             f"({error}). See MetaCaDI for how each part is built."
         ) from error
     if not isinstance(part, kind):
+        lacking = [word for word in dir(kind) if word[0] != "_" and not hasattr(part, word)]
         raise ConfigError(
             f"{name}: expected a factory of {kind.__name__} parts, got {factory!r}, which "
-            f"makes {type(part).__name__}. Pass such a class."
+            f"makes {type(part).__name__}{' without ' * bool(lacking)}{', '.join(lacking)}. Pass "
+            f"such a class."
         )
     return part
 
@@ -93,13 +95,15 @@ def plain(key: str, value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, list | tuple):
         return [plain(key, item) for item in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: plain(key, item) for name, item in value.items()}
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise ConfigError(
-        f"option {key!r}: expected a number, a string or a list of them, so that it can be saved, "
-        f"got {type(value).__name__}. Build the value inside the component from plain options."
+        f"option {key!r}: expected a number, a string, or a list or dict of them, so that it can "
+        f"be saved, got {type(value).__name__}. Build the value in the component, of plain options."
     )
 
 

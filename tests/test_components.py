@@ -72,6 +72,12 @@ def test_choices_come_back_from_plain_data(choices):
     ]
 
 
+def test_an_option_may_be_a_dict():
+    choice = partial(MyNoise, of={"immune": ["tnf", "il6"], "growth": ("myc",)})
+    described = json.loads(json.dumps(Components.resolve(noise=choice).to_json()))["noise"]
+    assert described["options"] == {"of": {"immune": ["tnf", "il6"], "growth": ["myc"]}}
+
+
 def test_a_users_class_is_asked_for_again():
     components = Components.resolve(noise=MyNoise)
     with pytest.raises(ModelFileError, match=r"noise is '.*MyNoise'.*load\(..., noise=MyNoise"):
@@ -129,10 +135,12 @@ def test_an_objective_that_is_none_is_named_when_building(factory):
         Components.resolve(objective=factory).build_objective()
 
 
-@pytest.mark.parametrize("value", [object(), float("nan"), torch.zeros(2), {"a": 1}])
+@pytest.mark.parametrize("value", [object(), float("nan"), torch.zeros(2), {1: "a"}])
 def test_an_option_that_cannot_be_written_down_is_refused_before_writing(value):
     components = Components.resolve(noise=partial(GaussianNoise, scale=value))
-    with pytest.raises(ConfigError, match=r"option 'scale': expected a number, a string or a list"):
+    with pytest.raises(
+        ConfigError, match=r"option 'scale': expected a number, a string, or a list or"
+    ):
         components.to_json()
 
 

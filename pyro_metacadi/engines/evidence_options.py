@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.evidence import Sampling
@@ -51,7 +52,8 @@ class EvidenceOptions:
         """
         if sampling is not None and not isinstance(sampling, Sampling):
             raise ConfigError(
-                f"sampling: expected a Sampling, got {sampling!r}. Use Sampling(num_draws=1000)."
+                f"sampling: expected a Sampling, got {sampling!r}. Use "
+                f"pyro_metacadi.inference.Sampling(num_draws=1000)."
             )
         prior = graph_prior
         if callable(prior):
@@ -118,6 +120,11 @@ def _odds_of(factory: Factory, variables: Sequence[str]) -> GraphOdds:
             f"graph_prior: expected one that is a product over variables and their parents, with "
             f"edge_log_odds, got {type(prior).__name__}. Use engine='svi', or an ExpertGraphPrior "
             f"with a matrix of probabilities."
+        )
+    if not isinstance(prior.edge_log_odds, Tensor) or prior.edge_log_odds.shape != (d, d):
+        raise ConfigError(
+            f"graph_prior: expected edge_log_odds, a tensor [{d}, {d}], got "
+            f"{reprlib.repr(prior.edge_log_odds)} of {type(prior).__name__}. Make it a property."
         )
     odds = prior.edge_log_odds.detach().double().cpu().numpy().clip(-CERTAIN, CERTAIN)
     np.fill_diagonal(odds, -CERTAIN)

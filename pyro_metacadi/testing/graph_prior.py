@@ -1,13 +1,15 @@
 """`check_graph_prior`: whether a graph prior is a law over 0/1 edges that both engines can use."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
+from pyro_metacadi.data.names import check_names
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.seeds import isolated
@@ -24,6 +26,7 @@ from pyro_metacadi.testing.laws import (
     close,
     empty_store,
     finite_gradients,
+    pyro_law,
     require,
     shaped,
 )
@@ -35,10 +38,15 @@ ENUMERATED = 3
 WRONG_MASS, WRONG_SHARE = 1e-3, 0.05
 
 MASK_FIX = "Mask pairs that are not free, such as the diagonal: law.mask(free).to_event(2)."
+ODDS_FIX = "Give log p - log(1 - p), as a property."
 
 
 def check_graph_prior(
-    factory: Callable[..., Any], *, num_variables: int = 5, seed: int = 0
+    factory: Callable[..., Any],
+    *,
+    num_variables: int = 5,
+    variables: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> None:
     """Check a graph prior without latent sites of its own; takes a second.
 
@@ -48,19 +56,29 @@ def check_graph_prior(
     `edge_log_odds`, if there are any, are those of the law; Pyro's global store stays empty.
 
     Args:
-        factory: Called as ``factory(num_variables)``, with 3 and with `num_variables`.
-        num_variables: d.
+        factory: Called as ``factory(num_variables)``, with 3 and with `num_variables`; if it has an
+            argument `variables`, with the names of so many.
+        num_variables: d, unless there are `variables`.
+        variables: Names of d variables, in place of X1, X2, ...; the first three stand for three.
         seed: Of what is random.
 
     Raises:
+        DataError: The `variables` are not names, or fewer than three.
         ConformanceError: A law is broken.
     """
-    for d in (ENUMERATED, num_variables):
-        prior = built("graph_prior", factory, GraphPrior, d, seed=seed)
+    sized = num_variables if variables is None else len(variables)
+    count = max(ENUMERATED, sized)
+    names = check_names(variables, what="variables", count=count, default="X")
+
+    def make(d: int) -> Any:
+        return built("graph_prior", factory, GraphPrior, d, seed=seed, variables=names[:d])
+
+    for d in (ENUMERATED, sized):
+        prior = make(d)
         with empty_store("graph_prior"), isolated(seed):
             _check_draws(prior, d)
             _check_divergence(prior, d)
-    prior = built("graph_prior", factory, GraphPrior, ENUMERATED, seed=seed)
+    prior = make(ENUMERATED)
     with empty_store("graph_prior"), isolated(seed), torch.no_grad():
         _check_masses(prior)
         if isinstance(prior, FamilyGraphPrior):
@@ -69,12 +87,21 @@ def check_graph_prior(
 
 def _check_draws(prior: Any, d: int) -> None:
     law = prior()
+    pyro_law(law, "graph_prior: law of edge")
     require(
         (list(law.batch_shape), list(law.event_shape)) == ([], [d, d]),
         "graph_prior: shape of the law",
         rule=f"no batch shape and event shape {[d, d]}",
         got=f"{list(law.batch_shape)} and {list(law.event_shape)}",
         fix="End with .to_event(2).",
+    )
+    latent = poutine.trace(_given).get_trace(prior, torch.zeros(d)).stochastic_nodes
+    require(
+        not latent,
+        "graph_prior: latent sites of its own",
+        rule="none, which MetaCaDI would have no guide for",
+        got=", ".join(map(repr, latent)),
+        fix="Make it a torch.nn.Parameter, or train as docs/extending.md says.",
     )
     with torch.no_grad(), pyro.plate("draws", 20, dim=-3):
         order_score, edge = sample_order_and_edges(prior, torch.zeros(d))
@@ -152,7 +179,7 @@ def _check_masses(prior: Any) -> None:
         "graph_prior: masses of all sets of free edges of three variables",
         rule="a sum of 1",
         got=f"{mass.sum():.4f}",
-        fix="Normalise the law over the free edges.",
+        fix="Normalise the law over the free edges. " + MASK_FIX,
     )
     drawn = law.sample(torch.Size([NUM_DRAWS])).to(edges.dtype)
     varied = edges.std(0) > 0  # the free ones
@@ -170,7 +197,7 @@ def _check_masses(prior: Any) -> None:
 
 def _check_odds(prior: Any) -> None:
     odds = prior.edge_log_odds
-    shaped(odds, (ENUMERATED,) * 2, "graph_prior: edge_log_odds", fix="Give log p - log(1 - p).")
+    shaped(odds, (ENUMERATED,) * 2, "graph_prior: edge_log_odds", fix=ODDS_FIX)
     edges, law = _every_edge_set(prior), _given(prior, torch.zeros(ENUMERATED))
     none, log_prob = edges[0], law.log_prob(edges)
     single = (edges - none).sum((-1, -2)) == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from pyro_metacadi.errors import ConfigError, ConformanceError
@@ -19,8 +20,10 @@ __all__ = [
     "close",
     "empty_store",
     "finite_gradients",
+    "pyro_law",
     "require",
     "shaped",
+    "telling",
 ]
 
 SHAPE_FIX = "Broadcast over leading axes of draws: index axes from the right (-1 is the variable)."
@@ -36,20 +39,20 @@ def require(holds: bool | Tensor, what: str, *, rule: str, got: Any, fix: str) -
         raise ConformanceError(f"{what}: expected {rule}, got {got}. {fix}")
 
 
-def built(name: str, factory: Any, kind: type, *sizes: int, seed: int) -> Any:
+def built(name: str, factory: Any, kind: type, *sizes: int, seed: int, **names: Any) -> Any:
     """The part that a factory makes, if it makes the same twice from one seed.
+
+    Further arguments by their `names` are for factories that have them.
 
     Raises:
         ConformanceError: It does not, or it makes something else.
     """
     parts, after = [], []
-    try:
+    with telling(name):
         for start in (seed, seed, seed + 1):
             with isolated(start):
-                parts.append(build_part(name, check_factory(name, factory), kind, *sizes))
+                parts.append(build_part(name, check_factory(name, factory), kind, *sizes, **names))
                 after.append(float(torch.rand(())))
-    except ConfigError as error:
-        raise ConformanceError(str(error)) from error
     first, second, _ = (_state(part) for part in parts)
     same = first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
     require(
@@ -70,15 +73,32 @@ def built(name: str, factory: Any, kind: type, *sizes: int, seed: int) -> Any:
 
 
 @contextmanager
-def empty_store(name: str) -> Iterator[None]:
-    """Raise if what is done inside writes to Pyro's global store."""
-    store, fix = pyro.get_param_store(), "Keep parameters in the module (torch.nn.Parameter)."
-    before = set(store.keys())
+def telling(name: str) -> Iterator[None]:
+    """Whatever a part raises is a law that it breaks: that it runs."""
     try:
         yield
-    except NotImplementedError as error:  # of a PyroModule, Pyro itself says so
-        require("pyro.param" not in str(error), name, rule="no pyro.param", got="one", fix=fix)
+    except ConformanceError:
         raise
+    except ConfigError as error:
+        raise ConformanceError(str(error)) from error
+    except Exception as error:
+        raise ConformanceError(
+            f"{name}: expected no error, got {type(error).__name__} ({error}). Mend the last "
+            f"line of yours in the traceback above; shapes must broadcast over leading axes."
+        ) from error
+
+
+@contextmanager
+def empty_store(name: str) -> Iterator[None]:
+    """Raise if what is done inside writes to Pyro's global store, or fails (see `telling`)."""
+    store, fix = pyro.get_param_store(), "Keep parameters in the module (torch.nn.Parameter)."
+    before = set(store.keys())
+    with telling(name):
+        try:
+            yield
+        except NotImplementedError as error:  # of a PyroModule, Pyro itself says so
+            require("pyro.param" not in str(error), name, rule="no pyro.param", got="one", fix=fix)
+            raise
     added = set(store.keys()) - before
     for key in added:
         del store[key]
@@ -93,6 +113,18 @@ def shaped(value: Any, shape: Sequence[int], what: str, *, fix: str) -> None:
     require(found == list(shape), what, rule=f"shape {list(shape)}", got=found, fix=fix)
     finite = value.is_floating_point() and value.isfinite().all()
     require(finite, what, rule="finite floating-point values", got="others", fix=fix)
+
+
+def pyro_law(value: Any, what: str) -> None:
+    """Raise unless it is a distribution of Pyro's."""
+    kind = type(value)
+    require(
+        isinstance(value, TorchDistributionMixin),
+        what,
+        rule="a distribution of pyro.distributions",
+        got=f"{kind.__module__}.{kind.__qualname__}",
+        fix="Import it from pyro.distributions, not from torch.",
+    )
 
 
 def close(first: Tensor, second: Tensor, what: str, *, rule: str, fix: str) -> None:

@@ -19,6 +19,7 @@ from pyro_metacadi.testing.laws import (
     built,
     empty_store,
     finite_gradients,
+    pyro_law,
     require,
     shaped,
 )
@@ -89,6 +90,7 @@ def _inputs(
 
 def _check_shapes(noise: Any, x: Tensor, loc: Tensor, features: Tensor) -> None:
     law, what = noise(loc, features), f"noise, of draws {list(loc.shape[:-3])}"
+    pyro_law(law, f"{what}: law of x")
     require(
         (law.batch_shape, law.event_shape) == (loc.shape, ()),
         f"{what}: shape of the law",
@@ -98,7 +100,15 @@ def _check_shapes(noise: Any, x: Tensor, loc: Tensor, features: Tensor) -> None:
     )
     shaped(law.log_prob(x), loc.shape, f"{what}: log_prob", fix=SHAPE_FIX)
     shaped(law.sample(), loc.shape, f"{what}: sample", fix=SHAPE_FIX)
-    response, precision = noise.linearize(x, features)
+    pair = noise.linearize(x, features)
+    require(
+        isinstance(pair, tuple) and len(pair) == 2,
+        f"{what}: linearize",
+        rule="a tuple (response, precision)",
+        got=type(pair).__name__,
+        fix="Return x, None where the response is x and the noise's variance 1.",
+    )
+    response, precision = pair
     for name, value in (("response", response), ("precision", precision)):
         if value is not None:
             wide = value if value.dim() > loc.dim() else _expanded(value, loc.shape)

@@ -132,6 +132,16 @@ def test_hubs_are_for_the_svi_engine_and_the_other_says_so():
         evidence_estimator(graph_prior=prior).fit(tasks(), progress=False)
 
 
+class OddsOnDemand(SparseGraphPrior):
+    def edge_log_odds(self):
+        return torch.logit(self.probability)
+
+
+def test_odds_that_are_no_property_are_named():
+    with pytest.raises(ConfigError, match=r"edge_log_odds, a tensor \[4, 4\], .* a property"):
+        evidence_estimator(graph_prior=OddsOnDemand).fit(tasks(), progress=False)
+
+
 BAD_FITS = [
     ({"required": [("PKC", "Rav")]}, r"required: .* got 'Rav'. Did you mean 'Raf'"),
     ({"required": [("PKC", "Raf"), ("Raf", "PKC")]}, r"without a cycle, got (PKC|Raf) ->"),

@@ -7,6 +7,7 @@ import torch
 from pyro.nn import PyroModule
 
 from pyro_metacadi import testing
+from pyro_metacadi.errors import DataError
 from pyro_metacadi.guides import FlattenedDeepSets, RidgeAdaptation, SharedDeepSets
 from pyro_metacadi.models import (
     GaussianNoise,
@@ -143,10 +144,44 @@ class NoCountNoise(GaussianNoise):
     response = "counts"
 
 
+class MixedNoise(GaussianNoise):
+    def forward(self, loc, features):
+        which = dist.Categorical(torch.ones(loc.shape[-1], 2))  # not expanded to loc's shape
+        return dist.MixtureSameFamily(which, dist.Normal(loc.unsqueeze(-1), torch.ones(2)))
+
+
+class TorchNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return torch.distributions.Normal(loc, self.scale)
+
+
+class LonelyNoise(GaussianNoise):
+    def linearize(self, x, features):
+        return x
+
+
+class SpeechlessNoise(Any):
+    def forward(self, loc, features):
+        return dist.Normal(loc, 1.0)
+
+
+class UnfinishedNoise(GaussianNoise):
+    def __init__(self, *sizes):
+        self.log_scale = torch.nn.Parameter(torch.zeros(sizes[0]))
+
+
 NOISE = [
     (int, r"noise: expected a class that is built from 2 sizes"),
     (GaussianNoise(3, 4), r"noise: .* Pass the class, not an instance"),
-    (Any, r"noise: expected a factory of Noise parts"),
+    (Any, r"noise: expected a factory of Noise parts, .* makes Any without linearize"),
+    (SpeechlessNoise, r"makes SpeechlessNoise without linearize. Pass such a class"),
+    (
+        UnfinishedNoise,
+        r"noise: expected no error, got AttributeError .* Mend the last line of yours",
+    ),
+    (MixedNoise, r"noise: expected no error, got RuntimeError \(Index tensor"),
+    (TorchNoise, r"law of x: expected a distribution of pyro.distributions, got torch\..*Normal"),
+    (LonelyNoise, r"linearize: expected a tuple \(response, precision\), got Tensor"),
     (ChangingNoise, r"noise, built twice from one seed: expected the same parameters"),
     (SeedingNoise, r"noise, built from two seeds: .* Never seed in a constructor"),
     (AskingNoise, r"noise: expected no pyro.param, got one. Keep parameters in the module"),
@@ -235,6 +270,34 @@ class Impossible(SparseGraphPrior):
         return dist.Delta(torch.zeros_like(self.probability), event_dim=2)
 
 
+class Latent(SparseGraphPrior):
+    def forward(self):
+        probability = pyro.sample("p", dist.Beta(1.0, 1.0)) * torch.ones_like(self.probability)
+        return dist.Bernoulli(probability).mask(self.off_diagonal).to_event(2)
+
+
+class TorchPrior(SparseGraphPrior):
+    def forward(self):
+        law = torch.distributions.Bernoulli(self.probability)
+        return torch.distributions.Independent(law, 2)
+
+
+class WithHalfADiagonal(SparseGraphPrior):
+    def forward(self):
+        return dist.Bernoulli(self.probability).to_event(2)
+
+
+class OddsOnDemand(SparseGraphPrior):
+    def edge_log_odds(self):
+        return torch.logit(self.probability)
+
+
+class OfNames(SparseGraphPrior):
+    def __init__(self, d, *, variables):
+        super().__init__(d)
+        self.first = variables.index("dose")
+
+
 PRIORS = [
     (dict, r"graph_prior: expected a class that is built from 1 sizes"),
     (WithoutEvent, r"graph_prior: shape of the law: .* End with .to_event\(2\)"),
@@ -243,6 +306,11 @@ PRIORS = [
     (NotNormalised, r"masses of all sets of free edges of three variables: expected a sum of 1"),
     (DrawsOfAnother, r"shares of draws against masses: .* speak of one law"),
     (OtherOdds, r"what a single edge adds to log_prob: expected its edge_log_odds"),
+    (Latent, r"latent sites of its own: expected none, .* got 'p'. Make it a torch.nn.Parameter"),
+    (TorchPrior, r"law of edge: expected a distribution of pyro.distributions, got torch\."),
+    (WithHalfADiagonal, r"sum of 1, got 0.1250. .* Mask pairs that are not free, such as the diag"),
+    (OddsOnDemand, r"edge_log_odds: expected shape \[3, 3\], got method. .* as a property"),
+    (OfNames, r"graph_prior: expected no error, got ValueError"),
     (Impossible, r"divergence of a guide from it: .* Give all that the guide can draw a finite"),
 ]
 
@@ -251,6 +319,12 @@ PRIORS = [
 def test_what_is_wrong_with_a_graph_prior_is_named(prior, message):
     with pytest.raises(testing.ConformanceError, match=message):
         testing.check_graph_prior(prior)
+
+
+def test_a_graph_prior_is_checked_with_the_names_that_it_speaks_of():
+    testing.check_graph_prior(OfNames, variables=["dose", "PKC", "PKA", "Raf"])
+    with pytest.raises(DataError, match=r"variables: expected 3 names, got 2"):
+        testing.check_graph_prior(OfNames, variables=["dose", "PKC"])
 
 
 # Target predictors
