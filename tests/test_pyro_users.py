@@ -1,17 +1,20 @@
 """What Pyro's users do with any model and guide works with these."""
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Predictive
 from pyro.infer.inspect import generate_graph_specification, get_dependencies, get_model_relations
 
+from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides import known_graph
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
 from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.models import GaussianNoise, SparseGraphPrior
 from pyro_metacadi.ops.relax import adjacency_from_order
-from tests.helpers import random_dag, tiny_batch, tiny_chain
+from tests.helpers import random_dag, tiny_batch, tiny_chain, tiny_estimator, tiny_tasks
 
 D, T, F, ROWS = 3, 2, 5, 6
 LATENT = ["order_score", "edge", "intervention_target", "readout"]
@@ -118,3 +121,43 @@ def test_draws_of_a_known_graph_keep_it():
         draws = Predictive(model, guide=chain.guide.given(values), num_samples=5)(batch)
     assert draws["x"].shape == (5, T, ROWS, D)
     assert draws["intervention_target"].shape == (5, T, 1, D)
+
+
+class LatentPrior(SparseGraphPrior):
+    def forward(self):
+        probability = pyro.sample("p", dist.Beta(1.0, 9.0)).expand(self.probability.shape)
+        return dist.Bernoulli(probability).mask(self.off_diagonal).to_event(2)
+
+
+class LatentNoise(GaussianNoise):
+    def forward(self, loc, features):
+        scale = pyro.sample("s", dist.Gamma(2.0, 2.0).expand([D]).to_event(1))
+        return dist.Normal(loc, scale)
+
+
+@pytest.mark.filterwarnings("ignore:Found vars in model but not guide")
+@pytest.mark.parametrize("objective", ["paper", "elbo"])
+@pytest.mark.parametrize(
+    ("part", "site"), [({"graph_prior": LatentPrior}, "p"), ({"noise": LatentNoise}, "s")]
+)
+def test_a_latent_site_that_nobody_guides_is_refused(objective, part, site):
+    estimator = tiny_estimator(objective=objective, **part)
+    with pytest.raises(ConfigError, match=rf"guide: expected one of every latent .* '{site}'"):
+        estimator.fit(tiny_tasks(), progress=False)
+
+
+class LearnedPrior(SparseGraphPrior):
+    def __init__(self, num_variables):
+        super().__init__(num_variables)
+        self.log_odds = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self):
+        logits = self.log_odds.expand(self.probability.shape)
+        return dist.Bernoulli(logits=logits).mask(self.off_diagonal).to_event(2)
+
+
+@pytest.mark.parametrize("objective", ["paper", "elbo"])
+def test_a_parameter_of_a_prior_is_learned(objective):
+    mc = tiny_estimator(graph_prior=LearnedPrior, objective=objective)
+    mc.fit(tiny_tasks(), progress=False)
+    assert mc.posterior._chains[0].model.graph_prior.log_odds != 0

@@ -13,6 +13,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -48,6 +49,7 @@ class MetaCaDIObjective(TraceMeanField_ELBO):
     def _differentiable_loss_particle(
         self, model_trace: Trace, guide_trace: Trace
     ) -> tuple[Tensor, Tensor]:
+        _check_guided(model_trace, guide_trace)
         terms = self.weighted_terms(model_trace, guide_trace)
         self.terms = {name: value.detach() for name, (_, value) in terms.items()}
         loss = torch.stack([weight * value for weight, value in terms.values()]).sum()
@@ -175,6 +177,16 @@ class ELBOObjective(MetaCaDIObjective):
             else:
                 terms[f"kl_{name}"] = (1.0, site_kl(model_trace, guide_trace, name))
         return terms
+
+
+def _check_guided(model_trace: Trace, guide_trace: Trace) -> None:
+    """Refuse latent sites that would stay as the prior draws them, whatever the data."""
+    for name in model_trace.stochastic_nodes:
+        if name not in guide_trace and not site_is_subsample(cast(Any, model_trace.nodes[name])):
+            raise ConfigError(
+                f"guide: expected one of every latent site, got none of {name!r}. Make it a "
+                f"torch.nn.Parameter of its part, or guide it in an AutoGuideList."
+            )
 
 
 def node(trace: Trace, name: str) -> dict[str, Any]:

@@ -39,8 +39,9 @@ class GraphPrior(Protocol):
     * ``given_order(order_score)``: the law of `edge` given the order scores
       ``[*batch, variable]``, which then is asked for instead.
 
-    It may sample latent sites of its own; give them a guide beside `MetaCaDIGuide` in an
-    ``AutoGuideList``.
+    It may have parameters (``torch.nn.Parameter``), which are learned with everything else. Latent
+    sites of its own need a guide before `MetaCaDIGuide` in an ``AutoGuideList``, and training by
+    Pyro's means (docs/extending.md): `MetaCaDI` refuses them.
     """
 
     def __call__(self) -> TorchDistributionMixin:
@@ -73,13 +74,16 @@ def sample_order_and_edges(
         zeros: Wherever the sites should be; locations of the scores, unless the prior says others.
     """
     constraints, given_order = constraints_of(prior), getattr(prior, "given_order", None)
+    # Before the order, so that a guide of the prior's own latent sites can come before the graph's.
+    edges: Any = prior() if given_order is None else None
     loc = zeros if constraints is None else constraints.order_loc
     # An objective cannot see what is prescribed but through the site.
     infer: Any = {} if constraints is None else {"prescribed": constraints.prescribed}
     law = dist.Gumbel(loc, torch.ones_like(loc)).to_event(1)
     order_score = pyro.sample("order_score", law, infer=infer)
-    edge = pyro.sample("edge", prior() if given_order is None else given_order(order_score))
-    return order_score, edge
+    if given_order is not None:
+        edges = given_order(order_score)
+    return order_score, pyro.sample("edge", edges)
 
 
 class SparseGraphPrior(PyroModule):
