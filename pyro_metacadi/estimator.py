@@ -60,8 +60,9 @@ class MetaCaDI:
             paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.
         adaptation: svi: an `Adaptation` class, built without arguments.
         mechanisms: svi: a `Mechanisms` class, built as ``cls(num_variables)``.
-        training: svi: steps, learning rates and support size.
-        sampling: evidence: representation of the data, chains and draws.
+        training: svi: a `Training` of `pyro_metacadi.inference`: steps, learning rates and support
+            size.
+        sampling: evidence: a `Sampling` of the same: representation of the data, chains and draws.
 
     Raises:
         ConfigError: An option is unknown or out of range.

@@ -3,6 +3,7 @@
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -115,12 +116,12 @@ class DAGGuide(PyroModule):
 
 
 def known_graph(
-    adjacency: Tensor, *, constraints: GraphConstraints | None = None
+    adjacency: ArrayLike | Tensor, *, constraints: GraphConstraints | None = None
 ) -> dict[str, Tensor]:
     """Values of `order_score` and `edge` that make the model's graph the given one.
 
     Args:
-        adjacency: A DAG; ``adjacency[i, j] = 1`` is X_i -> X_j.
+        adjacency: A DAG, as a tensor or array; ``adjacency[i, j] = 1`` is X_i -> X_j.
         constraints: Of the model's graph prior, if it has any.
 
     Returns:
@@ -129,6 +130,7 @@ def known_graph(
     Raises:
         GraphError: If `adjacency` is not a binary acyclic square matrix, or not as demanded.
     """
+    adjacency = torch.as_tensor(adjacency)
     check_dag(adjacency)
     relation = adjacency != 0
     if constraints is not None:

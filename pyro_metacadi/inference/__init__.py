@@ -2,9 +2,25 @@
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["MetaCaDIObjective", "Posterior", "train"]
+__all__ = [
+    "ELBOObjective",
+    "MetaCaDIObjective",
+    "PaperObjective",
+    "Posterior",
+    "Sampling",
+    "Training",
+    "train",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"MetaCaDIObjective": ".objective", "Posterior": ".posterior", "train": ".training"},
+    {
+        "ELBOObjective": ".objective",
+        "MetaCaDIObjective": ".objective",
+        "PaperObjective": ".objective",
+        "Posterior": ".posterior",
+        "Sampling": ".evidence",
+        "Training": ".training",
+        "train": ".training",
+    },
 )

@@ -35,6 +35,12 @@ def test_a_known_graph_may_have_any_dtype(dtype):
     assert torch.equal(adjacency_from_order(values["order_score"], values["edge"]), adjacency)
 
 
+def test_a_known_graph_may_be_an_array_as_a_world_has_it():
+    adjacency = random_dag(4, seed=0)
+    values = known_graph(adjacency.int().numpy())
+    assert torch.equal(values["edge"], adjacency)
+
+
 @pytest.mark.parametrize(
     ("adjacency", "message"),
     [
