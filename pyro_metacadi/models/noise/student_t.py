@@ -30,7 +30,8 @@ class StudentTNoise(PyroModule):
     Args:
         num_variables: d.
         num_features: Features of a mechanism; unused.
-        degrees_of_freedom: To begin with; between 2 and 50. Scales begin with 1.
+        degrees_of_freedom: To begin with; between 2 and 50. Few explain as outliers what edges
+            should explain, before there are any. Scales begin with 1.
 
     Raises:
         ConfigError: `degrees_of_freedom` is out of range.
@@ -42,13 +43,13 @@ class StudentTNoise(PyroModule):
     reads_features = False
 
     def __init__(
-        self, num_variables: int, num_features: int, *, degrees_of_freedom: float = 6.0
+        self, num_variables: int, num_features: int, *, degrees_of_freedom: float = 30.0
     ) -> None:
         super().__init__()
         if not 2 < degrees_of_freedom <= 50:
             raise ConfigError(
                 f"degrees_of_freedom: expected a number above 2, up to 50, got "
-                f"{degrees_of_freedom}. Try 6.0."
+                f"{degrees_of_freedom}. Try 30.0."
             )
         self.log_scale = torch.nn.Parameter(torch.zeros(num_variables))
         start = max(math.log(degrees_of_freedom - 2) / LOG_EXCESS_LIMIT, -0.999)
