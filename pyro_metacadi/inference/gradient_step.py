@@ -95,7 +95,7 @@ class CapturedStep:
 
     def _aside(self, rows: TaskBatch) -> dict[str, Tensor]:
         """In a stream of its own, as what is to be recorded has to be tried."""
-        here = torch.cuda.current_stream()
+        here = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
             terms = self._step(rows)
@@ -112,9 +112,12 @@ class CapturedStep:
         except RuntimeError as error:
             # One that was being recorded would draw no more numbers.
             generator.graphsafe_set_state(drawn)
+            first = error.__context__ or error  # ending the recording may fail because of it
+            if isinstance(first, torch.OutOfMemoryError):
+                raise first from None
             raise MetaCaDIError(
                 f"cuda_graphs: expected a step that the device takes without the host, got: "
-                f"{str(error).splitlines()[0]} A part of your own that reads a tensor's value in "
+                f"{str(first).splitlines()[0]} A part of your own that reads a tensor's value in "
                 f"Python is the usual cause. Use Training(cuda_graphs=False)."
             ) from error
         return graph
