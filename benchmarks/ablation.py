@@ -26,6 +26,7 @@ from pyro_metacadi import MetaCaDI, metrics
 from pyro_metacadi.data import representation
 from pyro_metacadi.inference import empirical_bayes, evidence, library
 from pyro_metacadi.models import evidence as scoring
+from pyro_metacadi.models.families import families_of
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 
@@ -139,7 +140,7 @@ def features_table(seeds: Sequence[int]) -> Any:
     for seed in seeds:
         problem = draw_problem("gp", seed)
         units = representation.Representation.fit(problem.world.tasks)
-        families = scoring.families_of(torch.tensor(problem.world.adjacency))
+        families = families_of(torch.tensor(problem.world.adjacency))
         for count in (100, 200, 400):
             for kind in ("nystroem", "fourier"):
                 score = _evidence(problem, units, families, count=count, kind=kind)

@@ -51,7 +51,8 @@ from pyro_metacadi.inference.graph_svi import fit_dag_guide
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models.evidence import MechanismEvidence, families_of
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import families_of
 from pyro_metacadi.ops.subsets import ScoreTable
 from pyro_metacadi.typing import Array
 

@@ -29,7 +29,7 @@ from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.memory import step_memory
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import train
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 
 BUDGETS = {"least": 1, "four times": 4, "none": 0}
 STEPS = 2

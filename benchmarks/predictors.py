@@ -35,7 +35,7 @@ from pyro_metacadi import MetaCaDI, metrics
 from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.guides.features import NUM_BLOCKS
 from pyro_metacadi.inference.library import MechanismLibrary
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from pyro_metacadi.ops.target_counts import CountedTargets
 
 WORLDS = ("gp", "sergio_kd", "sergio_kd_trajectory")

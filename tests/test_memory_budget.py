@@ -26,7 +26,7 @@ from pyro_metacadi import TaskDataset
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.engines.evidence_memory import evidence_memory
 from pyro_metacadi.inference.evidence import evidence_of
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 
 torch.set_num_threads(1)
 families = [Family(3, 0b111), Family(2, 0b1011), Family(1, 0b1101), Family(0, 0b1110)]

@@ -17,7 +17,7 @@ from pyro_metacadi.errors import MetaCaDIWarning
 from pyro_metacadi.inference.objective import PaperObjective
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Training
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 from tests.helpers import (
     evidence_estimator,
     parameters,

@@ -19,7 +19,7 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Callback, Training, train
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 
 __all__ = ["MEASURES", "RECORDED", "Adaptation", "Found", "Scores", "Size", "Steps"]
 

@@ -17,7 +17,8 @@ from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.storage import refuse_unless
-from pyro_metacadi.models.evidence import Hyperparameters, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.ops.hurdle import HurdleLaw
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw

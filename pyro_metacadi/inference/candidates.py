@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pyro_metacadi.inference.graph_score import GraphScore
-from pyro_metacadi.models.evidence import Family, members
+from pyro_metacadi.models.families import Family, members
 from pyro_metacadi.ops.subsets import ScoreTable
 
 __all__ = ["score_table"]

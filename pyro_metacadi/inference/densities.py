@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pyro_metacadi.inference.redrawn import with_redrawn
-from pyro_metacadi.models.evidence import Hyperparameters
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.ops.evidence import LOG_2PI
 from pyro_metacadi.ops.hurdle import Hurdle
 from pyro_metacadi.ops.predictive import one_more_row_log_prob, tasks_log_prob

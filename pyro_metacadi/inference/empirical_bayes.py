@@ -7,12 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyro_metacadi.models.evidence import (
-    Family,
-    HeldDesigns,
-    Hyperparameters,
-    MechanismEvidence,
-)
+from pyro_metacadi.models.evidence import HeldDesigns, MechanismEvidence
+from pyro_metacadi.models.families import Family
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.moments import Moments

@@ -31,12 +31,9 @@ from pyro_metacadi.inference.screening import screen_of
 from pyro_metacadi.inference.search import climb
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.zeros import has_zeros, learned_hurdle_law
-from pyro_metacadi.models.evidence import (
-    Family,
-    Hyperparameters,
-    MechanismEvidence,
-    families_of,
-)
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family, families_of
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.ops.graphs import topological_order
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.rows import TaskRows

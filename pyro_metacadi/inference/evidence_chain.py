@@ -12,7 +12,7 @@ from torch import Tensor
 from pyro_metacadi.inference.chains import NUM_GRAPHS
 from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
 from pyro_metacadi.inference.seeds import stream_seed
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 

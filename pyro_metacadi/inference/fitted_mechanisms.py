@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyro_metacadi.inference.densities import Integrated, Prediction
 from pyro_metacadi.inference.judging import judged
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.hurdle import Hurdle

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from pyro_metacadi.models.evidence import Family, members
+from pyro_metacadi.models.families import Family, members
 from pyro_metacadi.typing import Array
 
 __all__ = [

@@ -26,7 +26,7 @@ from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.inference.graph_score import CERTAIN
 from pyro_metacadi.inference.seeds import isolated, stream_seed
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.graphs import check_dag, order_ranks, precedence, topological_order
 from pyro_metacadi.typing import Array
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pyro_metacadi.inference.redrawn import redrawn_log_ratio, with_redrawn
 from pyro_metacadi.inference.zeros import fitted_hurdles
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle

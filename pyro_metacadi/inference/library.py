@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyro_metacadi.inference.densities import log_ratio, row_log_prob
 from pyro_metacadi.inference.fitted_mechanisms import FittedMechanisms
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.rows import TaskRows, joined
 
 __all__ = ["MechanismLibrary", "PreparedTasks"]

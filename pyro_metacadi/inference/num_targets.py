@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.inference.judging import judged
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.target_counts import CountedTargets, binomial
 
 __all__ = ["odds_beside_others", "target_counts"]

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism
 from pyro_metacadi.ops.predictive import tasks_log_prob

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi._ranks import gathered, own_part
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.typing import Array
 

@@ -13,7 +13,7 @@ from pyro_metacadi.inference.graph_score import (
     adjacency_of,
     with_parent,
 )
-from pyro_metacadi.models.evidence import Family, members
+from pyro_metacadi.models.families import Family, members
 from pyro_metacadi.typing import Array
 
 __all__ = ["climb", "reachable"]

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism
 from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law

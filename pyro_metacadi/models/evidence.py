@@ -3,92 +3,28 @@ r"""The evidence of a graph: mechanisms integrated out, targets summed out, cach
 :math:`\log p(D | A) = \sum_i score(i, parents of i)`, see `pyro_metacadi.ops.evidence`.
 """
 
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int8, Num
+from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from pyro_metacadi._ranks import agreed, gathered, own_part
+from pyro_metacadi.models.families import Family, members
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.models.score_cache import ScoreCache, Tally
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism, fit_mechanism, kish_weight
-from pyro_metacadi.ops.hurdle import HurdleLaw
-from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.known import with_known
-from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.nystroem import mechanism_features, num_landmarks
 from pyro_metacadi.ops.rows import TaskRows
-from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = [
-    "Family",
-    "HeldDesigns",
-    "Hyperparameters",
-    "MechanismEvidence",
-    "families_of",
-    "members",
-]
-
-ROUGH = 2.0
-"""Length-scale, in standard deviations, below which functions are rough."""
-
-
-class Family(NamedTuple):
-    """A variable and its parents: bit j of `parents` is set if X_j is one."""
-
-    variable: int
-    parents: int
-
-
-@dataclass(frozen=True, eq=False)
-class Hyperparameters:
-    """What all mechanisms share; set by empirical Bayes.
-
-    Attributes:
-        kernel: Of the mechanisms.
-        correlation: Of two rows of one task, beyond what the graph explains.
-        target_prior: Probability that a task hits a variable, before seeing any rows.
-        law: What an intervention looks like.
-        num_targets: Probability that a task hits no variable, one, two, ...; None if variables are
-            hit independently, with probability `target_prior`.
-        hurdle: What an intervention looks like where zeros are everywhere; None where they are not.
-            It judges who was hit; graphs are scored without.
-        redrawn_share: Of the hits, how many draw the weights of the same mechanism anew; `law` says
-            what the others look like. It judges who was hit; graphs are scored without.
-    """
-
-    kernel: Kernel
-    correlation: float
-    target_prior: float
-    law: InterventionLaw
-    num_targets: Float[Tensor, " count"] | None = None
-    hurdle: HurdleLaw | None = None
-    redrawn_share: float = 0.0
-
-    @property
-    def is_rough(self) -> bool:
-        """Whether functions wiggle so much that the landmarks of resolution 1 miss some of it."""
-        return self.kernel.length_scale < ROUGH
-
-    @property
-    def targets(self) -> CountedTargets | IndependentTargets:
-        """Prior of the targets of one task."""
-        if self.num_targets is None:
-            return IndependentTargets(self.target_log_odds)
-        return CountedTargets(self.num_targets)
-
-    @property
-    def target_log_odds(self) -> float:
-        """Log odds of the `target_prior`."""
-        return math.log(self.target_prior) - math.log1p(-self.target_prior)
+__all__ = ["HeldDesigns", "MechanismEvidence"]
 
 
 class MechanismEvidence:
@@ -290,21 +226,3 @@ class HeldDesigns:
             if at not in self._held and size * len(batch) <= self._left:
                 self._held[at] = design
                 self._left -= size * len(batch)
-
-
-def families_of(
-    adjacency: Bool[Tensor, "parent child"] | Num[Tensor, "parent child"],
-) -> list[Family]:
-    """The family of every variable; ``adjacency[i, j]`` means X_i -> X_j."""
-    return [
-        Family(child, sum(1 << parent for parent, edge in enumerate(column) if edge))
-        for child, column in enumerate(adjacency.bool().mT.tolist())
-    ]
-
-
-def members(mask: int) -> Iterator[int]:
-    """The set bits, lowest first."""
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest

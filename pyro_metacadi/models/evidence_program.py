@@ -6,7 +6,8 @@ from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_metacadi.models.evidence import MechanismEvidence, families_of
+from pyro_metacadi.models.evidence import MechanismEvidence
+from pyro_metacadi.models.families import families_of
 from pyro_metacadi.models.priors import GraphPrior, constraints_of, sample_order_and_edges
 from pyro_metacadi.ops.constraints import constrained_adjacency
 

@@ -11,7 +11,7 @@ from pyro_metacadi.inference.candidates import score_table
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore
 from pyro_metacadi.inference.search import climb
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from tests.inference.test_search import certain_odds, empty, random_score
 
 

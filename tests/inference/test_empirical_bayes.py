@@ -19,7 +19,7 @@ from pyro_metacadi.inference.empirical_bayes import (
 )
 from pyro_metacadi.inference.evidence import evidence_of, fit_evidence
 from pyro_metacadi.inference.graph_score import GraphOdds
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from tests.helpers import evidence_estimator
 
 CHAIN = np.diag([1, 1, 1], k=1)

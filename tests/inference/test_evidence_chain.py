@@ -10,7 +10,7 @@ import torch
 from pyro_metacadi.inference import evidence_chain as module
 from pyro_metacadi.inference.evidence_chain import EvidenceChain, EvidenceGraphs
 from pyro_metacadi.inference.library import MechanismLibrary
-from pyro_metacadi.models.evidence import families_of
+from pyro_metacadi.models.families import families_of
 from pyro_metacadi.ops.graphs import is_dag
 from pyro_metacadi.ops.target_counts import CountedTargets
 from tests.helpers import evidence_fit, random_dag, random_states, tiny_world

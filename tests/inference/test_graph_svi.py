@@ -16,8 +16,9 @@ from pyro_metacadi.inference.graph_score import CERTAIN
 from pyro_metacadi.inference.graph_svi import GraphELBO, fit_dag_guide
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import SparseGraphPrior
-from pyro_metacadi.models.evidence import Family, MechanismEvidence
+from pyro_metacadi.models.evidence import MechanismEvidence
 from pyro_metacadi.models.evidence_program import EvidenceModel
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.graphs import topological_order
 from tests.helpers import random_dag, random_states
 

@@ -10,7 +10,7 @@ from pyro_metacadi import TaskDataset
 from pyro_metacadi.inference import library as module
 from pyro_metacadi.inference.empirical_bayes import initial_law
 from pyro_metacadi.inference.library import MechanismLibrary
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.rows import TaskRows

@@ -8,7 +8,7 @@ import torch
 
 from pyro_metacadi.inference.empirical_bayes import best_law, target_rate
 from pyro_metacadi.inference.num_targets import _unimodal, odds_beside_others, target_counts
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from tests.inference.test_empirical_bayes import CHAIN, LAWS, chain_tasks, evidence
 
 

@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal
 from pyro_metacadi import MetaCaDI, metrics, simulators
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.redrawn import SMALLEST_SHARE, with_redrawn
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.evidence import kish_weight
 from pyro_metacadi.ops.rows import TaskRows
 from tests.helpers import evidence_estimator, evidence_fit, tiny_world

@@ -9,7 +9,7 @@ from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference import screening
 from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.screening import FEW_VARIABLES, MOST_WORTH, Screen, screen_of
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 
 
 def units_of(world):

@@ -14,7 +14,7 @@ from pyro_metacadi.inference.graph_score import (
     with_parent,
 )
 from pyro_metacadi.inference.search import climb, reachable
-from pyro_metacadi.models.evidence import Family, families_of
+from pyro_metacadi.models.families import Family, families_of
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import random_dag
 

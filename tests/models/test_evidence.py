@@ -13,8 +13,10 @@ from pyro import poutine
 
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import SparseGraphPrior, evidence
-from pyro_metacadi.models.evidence import Family, Hyperparameters, MechanismEvidence, families_of
+from pyro_metacadi.models.evidence import MechanismEvidence
 from pyro_metacadi.models.evidence_program import EvidenceModel
+from pyro_metacadi.models.families import Family, families_of
+from pyro_metacadi.models.hyperparameters import Hyperparameters
 from pyro_metacadi.models.portions import Portions
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw

@@ -15,7 +15,7 @@ from pyro_metacadi.inference.graph_score import CERTAIN, GraphScore
 from pyro_metacadi.inference.order_mcmc import sample_graphs
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import ExpertGraphPrior, FamilyGraphPrior, GraphPrior
-from pyro_metacadi.models.evidence import families_of
+from pyro_metacadi.models.families import families_of
 from pyro_metacadi.ops.graphs import is_dag
 from tests.helpers import given_draws, tiny_chain
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_metacadi.models.evidence import Family
+from pyro_metacadi.models.families import Family
 from pyro_metacadi.models.score_cache import ScoreCache, Tally
 from tests.helpers import evidence_fit
 
