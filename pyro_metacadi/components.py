@@ -83,18 +83,22 @@ class Components:
         """
         d = num_variables
         mechanisms = self._built("mechanisms", Mechanisms, d)
+        sizes = {"num_variables": d, "num_features": mechanisms.num_features}
         graph_prior = self._built("graph_prior", GraphPrior, d, variables=variables)
+        noise = self._built("noise", Noise, *sizes.values())
+        adaptation = self._built("adaptation", Adaptation, **sizes)
         model = MetaCaDIModel(
             d,
             mechanisms=mechanisms,
-            noise=self._built("noise", Noise, d, mechanisms.num_features),
+            noise=noise,
             graph_prior=graph_prior,
             target_prior=self.target_prior,
+            adapts=adaptation.adapts,
         )
         guide = MetaCaDIGuide(
             model,
             dag=DAGGuide(d, constraints=constraints_of(graph_prior)),
-            adaptation=self._built("adaptation", Adaptation),
+            adaptation=adaptation,
             predictor=self._built("predictor", TargetPredictor, d),
         )
         return SVIChain(model, guide)

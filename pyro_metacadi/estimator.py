@@ -58,7 +58,8 @@ class MetaCaDI:
             `pyro_metacadi.models.noise`. With `NegativeBinomialNoise`, tasks are raw counts.
         predictor: svi: a `TargetPredictor` class, built as ``cls(num_variables)``, such as the
             paper's `FlattenedDeepSets` (the default) or `SharedDeepSets`.
-        adaptation: svi: an `Adaptation` class, built without arguments.
+        adaptation: svi: an `Adaptation` class, such as the paper's `RidgeAdaptation` (the default)
+            or, as ``partial(MAMLAdaptation, parameters="all")``, an ablation of it.
         mechanisms: svi: a `Mechanisms` class, built as ``cls(num_variables)``.
         training: svi: a `Training` of `pyro_metacadi.inference`: steps, learning rates and support
             size.

@@ -1,4 +1,4 @@
-"""The variational posterior: q(order) q(edge), closed-form readouts, q(target)."""
+"""The variational posterior: q(order) q(edge), readouts, q(target)."""
 
 from pyro_metacadi._lazy import attach
 
@@ -6,6 +6,7 @@ __all__ = [
     "Adaptation",
     "DAGGuide",
     "FlattenedDeepSets",
+    "MAMLAdaptation",
     "MetaCaDIGuide",
     "RidgeAdaptation",
     "SharedDeepSets",
@@ -20,6 +21,7 @@ __getattr__, __dir__ = attach(
         "Adaptation": ".adaptation",
         "DAGGuide": ".dag",
         "FlattenedDeepSets": ".targets",
+        "MAMLAdaptation": ".adaptation",
         "MetaCaDIGuide": ".metacadi",
         "RidgeAdaptation": ".adaptation",
         "SharedDeepSets": ".targets",

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.distributions import PartlyKnownBernoulli, StraightThroughBernoulli
+from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
+from pyro_metacadi.models.mechanisms import Predictions
 from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
@@ -36,6 +38,8 @@ class MetaCaDIGuide(AutoGuide):
     readout               Delta at the ridge solution on the support (Eq. 6)
     ===================== ==========================================================
 
+    Adaptations of more than the readout have more sites like the last, see `Adaptation`.
+
     It is an `AutoGuide`: called with a `TaskBatch` it returns a dict of site values, and it can be
     appended to an `AutoGuideList` beside a guide for latents that a user added to the model. The
     mechanisms' parameters belong to the model; the guide only refers to them.
@@ -43,10 +47,13 @@ class MetaCaDIGuide(AutoGuide):
     Args:
         model: The program whose posterior this is.
         dag: Guide of the graph.
-        adaptation: Support rows -> readout.
+        adaptation: Support rows -> readout, and what else the model says is each task's own.
         predictor: Feature blocks -> target logits.
         temperature: Of the targets' straight-through relaxation.
         create_plates: As in `AutoGuide`.
+
+    Raises:
+        ConfigError: `adaptation` adapts other parts than the model says.
 
     Source: Ong et al. 2025, Eq. 1, 3 and 6.
     """
@@ -62,6 +69,11 @@ class MetaCaDIGuide(AutoGuide):
         create_plates: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(model, create_plates=create_plates)
+        if tuple(adaptation.adapts) != model.adapts:
+            raise ConfigError(
+                f"adaptation: expected one that adapts {model.adapts}, as the model says, got one "
+                f"that adapts {tuple(adaptation.adapts)}. Pass its `adapts` to MetaCaDIModel."
+            )
         self.dag, self.adaptation, self.predictor = dag, adaptation, predictor
         self.temperature = temperature
         self._given: dict[str, Tensor] = {}
@@ -84,7 +96,7 @@ class MetaCaDIGuide(AutoGuide):
         plates = self._create_plates(batch)
         values = {"order_score": self._sample("order_score", self.dag.order)}
         values["edge"] = self._sample("edge", lambda: self.dag.edge(values["order_score"]))
-        logits, readout = self.infer_targets(
+        logits, adapted = self.infer_targets(
             batch, order_score=values["order_score"], edge=values["edge"]
         )
         with plates["tasks"]:
@@ -94,62 +106,74 @@ class MetaCaDIGuide(AutoGuide):
                     logits.unsqueeze(-2), temperature=self.temperature
                 ).to_event(1),
             )
-            values["readout"] = self._sample(
-                "readout", lambda: dist.Delta(readout.unsqueeze(-3), event_dim=2)
-            )
+            for name, value in self._as_sites(adapted).items():
+                law = partial(dist.Delta, value, event_dim=self.model.adapted_dims[name])
+                values[name] = self._sample(name, law)
         return values
 
     def infer_targets(
         self, batch: TaskBatch, *, order_score: Tensor, edge: Tensor
-    ) -> tuple[Float[Tensor, "*draw task variable"], Float[Tensor, "*draw task variable feature"]]:
-        """Target logits ζ and readouts of every task, given a graph; nothing is sampled.
+    ) -> tuple[Float[Tensor, "*draw task variable"], dict[str, Tensor]]:
+        """Target logits ζ of every task, and what is its own, given a graph; nothing is sampled.
 
-        The logits of known targets are infinite.
+        The logits of known targets are infinite. What is a task's own, ``[*draw, task, ...]``, is
+        adapted to its support: ``readout`` ``[*draw, task, variable, feature]``, ...
         """
-        adjacency = self.model.adjacency(order_score, edge)
-        given = self._given.get("readout")
-        readouts = [] if given is None else [given.squeeze(-3)]
-        logits, readout = in_pieces(
-            partial(self._infer_targets, adjacency),
-            (batch.support, batch.support_mask, *readouts),
-            dims=(0, 0, -3)[: 2 + len(readouts)],
-            joined_at=(-2, -3),
+        adjacency, dims = self.model.adjacency(order_score, edge), self.model.adapted_dims
+        given = {n: self._given[n].squeeze(-1 - dims[n]) for n in dims if n in self._given}
+        logits, *adapted = in_pieces(
+            partial(self._infer_targets, adjacency, tuple(given)),
+            (batch.support, batch.support_mask, *given.values()),
+            dims=(0, 0, *(-1 - dims[name] for name in given)),
+            joined_at=(-2, *(-1 - dim for dim in dims.values())),
             size=batch.at_once,
         )
-        return with_known(logits, batch.known), readout
+        return with_known(logits, batch.known), dict(zip(dims, adapted, strict=True))
 
     def _infer_targets(
-        self, adjacency: Tensor, support: Tensor, mask: Tensor, readout: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The same of some tasks, whose readout may be given."""
-        mechanisms, inputs = self.model.mechanisms, self.model.inputs(support)
-        features = mechanisms.features(inputs, adjacency)
-        if readout is None:
-            readout = self.adaptation(self.model, features, support, mask)
+        self,
+        adjacency: Tensor,
+        names: tuple[str, ...],
+        support: Tensor,
+        mask: Tensor,
+        *given: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """The same of some tasks, of which some may be given, by these names."""
+        mechanisms, dims = self.model.mechanisms, self.model.adapted_dims
+        predictions = Predictions(mechanisms, self.model.inputs(support), adjacency)
+        adapted = dict(zip(names, given, strict=True))
+        if len(adapted) < len(dims):
+            adapted = {**self.adaptation(self.model, predictions, support, mask), **adapted}
+        features = predictions.features(adapted)
         # Predictions are in the units in which noise is additive, residuals in those of its scale.
         response, precision = self.model.linearize(support, features)
         blocks = feature_blocks(
             response,
             mask,
-            observational=mechanisms.observe(inputs, adjacency),
-            interventional=mechanisms.intervene(features, readout),
+            observational=predictions.observe(adapted),
+            interventional=mechanisms.intervene(features, adapted["readout"]),
             precision=precision,
         )
-        return self.predictor(blocks, mask), readout
+        return self.predictor(blocks, mask), *(adapted[name] for name in dims)
 
     def median(self, batch: TaskBatch) -> dict[str, Tensor]:
         """Most probable value of every site: the graph at the locations, targets by their sign."""
         with torch.no_grad():
             order_score = self._given.get("order_score", self.dag.order_loc)
             edge = self._given.get("edge", self.dag.most_probable_edges(order_score))
-            logits, readout = self.infer_targets(batch, order_score=order_score, edge=edge)
+            logits, adapted = self.infer_targets(batch, order_score=order_score, edge=edge)
             target = (logits > 0).to(order_score.dtype).unsqueeze(-2)
             return {
                 "order_score": order_score.clone(),
                 "edge": edge.clone(),
                 "intervention_target": self._given.get("intervention_target", target),
-                "readout": readout.unsqueeze(-3),
+                **self._as_sites(adapted),
             }
+
+    def _as_sites(self, adapted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """With a dimension for the plate of rows."""
+        dims = self.model.adapted_dims
+        return {name: value.unsqueeze(-1 - dims[name]) for name, value in adapted.items()}
 
     def _sample(self, name: str, law: Callable[[], dist.TorchDistribution]) -> Tensor:
         if name in self._given:

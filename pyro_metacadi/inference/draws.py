@@ -23,7 +23,7 @@ from pyro_metacadi.ops.constraints import GraphConstraints, constrained_adjacenc
 
 __all__ = ["GraphDraws", "SVIChain"]
 
-# Hidden activations held at once, in floats: 64 MiB.
+# Hidden activations, and what is tasks' own, held at once, in floats: 64 MiB.
 CHUNK_FLOATS = 2**24
 
 NUM_EDGE_DRAWS, DRAWS_AT_ONCE = 10_000, 500
@@ -85,7 +85,7 @@ class SVIChain(NamedTuple):
         """Rows of tasks as one batch on the chain's device; those on disk stay there."""
         batch = batch_of(standardised, known=known, device=self.device)
         if isinstance(batch, TaskBatch):
-            floats = batch.x[0].numel() * self.model.mechanisms.num_features
+            floats = batch.x[0].numel() * self.model.mechanisms.num_features + self.model.own_size
             batch = replace(batch, at_once=max(1, CHUNK_FLOATS // floats))
         return batch
 
@@ -173,7 +173,8 @@ class SVIChain(NamedTuple):
             other), ``log_p`` ``[draw]``, the model's log density of draw and data, and ``log_q``
             ``[draw]``, the guide's. Both are densities of (order_score, edge, targets), of which
             ``adjacency`` is a function, so that their difference is the draw's log weight. The
-            readout, a function of the graph and the data, enters neither.
+            readout, or whatever else was adapted, a function of the graph and the data, enters
+            neither.
         """
         names = ("target", "log_likelihood", "log_p", "log_q")
         parts: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -227,5 +228,6 @@ def _graph_log_q(chain: SVIChain, values: dict[str, Tensor]) -> Float[Tensor, " 
 
 
 def _chunk_size(chain: SVIChain, batch: TaskBatch) -> int:
-    per_draw = batch.mask.numel() * batch.num_variables * chain.model.mechanisms.num_features
+    per_row = batch.num_variables * chain.model.mechanisms.num_features
+    per_draw = batch.mask.numel() * per_row + batch.num_tasks * chain.model.own_size
     return max(1, CHUNK_FLOATS // per_draw)

@@ -129,11 +129,16 @@ def _(
     # Outside, Pyro would take a learned noise's parameters from its global store.
     with isolated(0, chain.device):
         for values in graphs.chunks(GRAPHS_AT_ONCE):
-            logits, readout = chain.guide.infer_targets(batch, **values)
+            logits, adapted = chain.guide.infer_targets(batch, **values)
             adjacency = model.adjacency(values["order_score"], values["edge"])
-            features = mechanisms.features(inputs, adjacency)
-            locs = mechanisms.intervene(features, readout), mechanisms.observe(inputs, adjacency)
-            hit, free = (model.law(loc, features, batch.x).log_prob(batch.x) for loc in locs)
+            features = mechanisms.features(inputs, adjacency, adapted)
+            hit, free = (
+                model.law(loc, features, batch.x).log_prob(batch.x)
+                for loc in (
+                    mechanisms.intervene(features, adapted["readout"]),
+                    mechanisms.observe(inputs, adjacency, adapted),
+                )
+            )
             parts.append(_mixed(logits.unsqueeze(-2), hit=hit, free=free).sum(-1)[:, batch.mask])
     return torch.cat(parts)
 

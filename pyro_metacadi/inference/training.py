@@ -163,7 +163,8 @@ def held_out_loss(
     if memory is not None:
         at_once = HELD_OUT_GRAPHS * model.mechanisms.num_features * HELD_OUT_BYTES
         most = min(most, memory // at_once)
-    values = batch.x[0].numel() + batch.support[0].numel()
+    own = model.own_size // model.mechanisms.num_features  # as much as that of so many values
+    values = batch.x[0].numel() + batch.support[0].numel() + own
     size = max(1, most // values)
     total = 0.0
     for index in torch.arange(batch.num_tasks, device=batch.device).split(size):

@@ -1,17 +1,27 @@
 r"""Observational and interventional mechanisms of every variable (Eq. 2 and 4)."""
 
 import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from pyro_metacadi.errors import ConfigError
 
-__all__ = ["Mechanisms", "VariableMLP"]
+__all__ = ["Mechanisms", "Predictions", "VariableMLP"]
+
+SHARED: Mapping[str, Tensor] = MappingProxyType({})
+"""Nothing is a task's own."""
+
+PARTS = ("readout", "interventional", "observational")
+"""Of mechanisms, that may be each task's own."""
 
 
 class VariableMLP(nn.Module):
@@ -49,9 +59,13 @@ class VariableMLP(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "row variable"], adjacency: Float[Tensor, "*draw parent child"]
-    ) -> Float[Tensor, "*draw variable row feature"]:
+        self,
+        x: Float[Tensor, "*#batch row variable"],
+        adjacency: Float[Tensor, "*#batch parent child"],
+    ) -> Float[Tensor, "*batch variable row feature"]:
         """Features of every variable from its parents' values.
+
+        Parameters may have batch axes as well (`torch.func.functional_call`).
 
         Args:
             x: Values of all variables, standardised.
@@ -63,7 +77,7 @@ class VariableMLP(nn.Module):
         # Slices of a ParameterList are new modules.
         (first, *weights), (start, *biases) = self.weights, self.biases
         masked = adjacency.transpose(-1, -2).unsqueeze(-1) * first
-        hidden = (x @ masked).add_(start.unsqueeze(-2))
+        hidden = (x.unsqueeze(-3) @ masked).add_(start.unsqueeze(-2))
         for weight, bias in zip(weights, biases, strict=True):
             hidden = (functional.silu(hidden) @ weight).add_(bias.unsqueeze(-2))
         return functional.silu(hidden)
@@ -75,6 +89,9 @@ class Mechanisms(PyroModule):
     * observational, :math:`f_i(A_i \circ x)`, all of whose layers are shared by the tasks;
     * interventional, :math:`f_i^I = w_i^\top h(A_i \circ x)`, whose last layer, the `readout` w, is
       each task's own. A constant feature gives it an intercept.
+
+    Parameters may be made each task's own: the methods take what is, `adapted`, by the names of
+    `shared`, one value for each task, ``[*draw, task, ...]``.
 
     Args:
         num_variables: d.
@@ -112,26 +129,58 @@ class Mechanisms(PyroModule):
         )
         self.readout = nn.Parameter(torch.zeros(num_variables, self.num_features))
 
+    def shared(self, parts: Sequence[str]) -> dict[str, Tensor]:
+        """What all tasks share, by the names under which it may be each task's own.
+
+        Args:
+            parts: Some of ``"readout"`` (of the interventional mechanisms: nothing is shared, which
+                zeros stand for), ``"interventional"`` (their other layers) and ``"observational"``.
+
+        Raises:
+            ConfigError: There is no such part, or no ``"readout"``.
+        """
+        if not {"readout"} <= set(parts) <= set(PARTS):
+            raise ConfigError(
+                f"adapts: expected some of {', '.join(map(repr, PARTS))}, the first among them, "
+                f"got {tuple(parts)}. Correct the adaptation's `adapts`."
+            )
+        return {name: value for part in parts for name, value in self._part(part).items()}
+
+    def _part(self, part: str) -> dict[str, Tensor]:
+        readout = self.readout  # every access is a Pyro statement
+        if part == "readout":
+            return {"readout": torch.zeros_like(readout)}
+        last = {"observational_readout": readout} if part == "observational" else {}
+        layers = getattr(self, part).named_parameters()
+        return {**{f"{part}.{name}": value for name, value in layers}, **last}
+
     def observe(
         self,
         x: Float[Tensor, "task sample variable"],
         adjacency: Float[Tensor, "*draw parent child"],
+        adapted: Mapping[str, Tensor] = SHARED,
     ) -> Float[Tensor, "*draw task sample variable"]:
         r"""Observational prediction :math:`f_i(A_i \circ x)` of every variable."""
-        hidden = self.observational(x.flatten(0, 1), adjacency)
-        readout = self.readout  # every access is a Pyro statement
-        value = (hidden @ readout[:, :-1, None]).squeeze(-1) + readout[:, -1:]
-        return value.transpose(-1, -2).unflatten(-2, x.shape[:2])
+        hidden = self._hidden("observational", x, adjacency, adapted)
+        readout = adapted.get("observational_readout")
+        if readout is None:
+            readout = self.readout.unsqueeze(0)
+        weight = readout.transpose(-3, -2)
+        # Rows of all tasks that share a readout are multiplied together.
+        rows = hidden.unflatten(-3, (weight.shape[-2], -1)).flatten(-3, -2)
+        value = (rows @ weight[..., :-1, None]).squeeze(-1) + weight[..., -1:]
+        return value.unflatten(-1, (-1, x.shape[1])).flatten(-3, -2).movedim(-3, -1)
 
     def features(
         self,
         x: Float[Tensor, "task sample variable"],
         adjacency: Float[Tensor, "*draw parent child"],
+        adapted: Mapping[str, Tensor] = SHARED,
     ) -> Float[Tensor, "*draw task variable sample feature"]:
         r"""Interventional features :math:`h(A_i \circ x)` with the constant appended."""
-        hidden = self.interventional(x.flatten(0, 1), adjacency)
-        hidden = _WithConstant.apply(hidden, self.num_features**-0.5)
-        return hidden.unflatten(-2, x.shape[:2]).transpose(-4, -3)
+        hidden = self._hidden("interventional", x, adjacency, adapted)
+        features: Tensor = _WithConstant.apply(hidden, self.num_features**-0.5)
+        return features.transpose(-4, -3)
 
     def intervene(
         self,
@@ -142,6 +191,58 @@ class Mechanisms(PyroModule):
         # With the variable leading, as in memory, nothing is copied.
         by_variable = features.transpose(-4, -3) @ readout.transpose(-3, -2).unsqueeze(-1)
         return by_variable.squeeze(-1).movedim(-3, -1)
+
+    def _hidden(
+        self, part: str, x: Tensor, adjacency: Tensor, adapted: Mapping[str, Tensor]
+    ) -> Float[Tensor, "*draw variable task sample feature"]:
+        """Last hidden layer of a network: of all rows at once, unless each task has its own."""
+        own = {
+            name.removeprefix(f"{part}."): value
+            for name, value in adapted.items()
+            if name.startswith(f"{part}.")
+        }
+        network = getattr(self, part)
+        if not own:
+            return network(x.flatten(0, 1), adjacency).unflatten(-2, x.shape[:2])
+        hidden = functional_call(network, own, (x, adjacency.unsqueeze(-3)))
+        return hidden.transpose(-4, -3)
+
+
+class Predictions:
+    """What mechanisms say of rows, given a graph; what is each task's own is told later.
+
+    Features that are shared by the tasks are computed once.
+
+    Args:
+        mechanisms: Of all variables.
+        inputs: What they read of the rows.
+        adjacency: ``adjacency[j, i] = 1`` lets variable i read variable j.
+    """
+
+    def __init__(
+        self,
+        mechanisms: Mechanisms,
+        inputs: Float[Tensor, "task sample variable"],
+        adjacency: Float[Tensor, "*draw parent child"],
+    ) -> None:
+        self.mechanisms, self.inputs, self.adjacency = mechanisms, inputs, adjacency
+
+    @cached_property
+    def shared_features(self) -> Float[Tensor, "*draw task variable sample feature"]:
+        """`Mechanisms.features` of the parameters that all tasks share."""
+        return self.mechanisms.features(self.inputs, self.adjacency)
+
+    def features(
+        self, adapted: Mapping[str, Tensor]
+    ) -> Float[Tensor, "*draw task variable sample feature"]:
+        """See `Mechanisms.features`."""
+        if not any(name.startswith("interventional.") for name in adapted):
+            return self.shared_features
+        return self.mechanisms.features(self.inputs, self.adjacency, adapted)
+
+    def observe(self, adapted: Mapping[str, Tensor]) -> Float[Tensor, "*draw task sample variable"]:
+        """See `Mechanisms.observe`."""
+        return self.mechanisms.observe(self.inputs, self.adjacency, adapted)
 
 
 class _WithConstant(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The generative program of Section 4 (Eq. 2): what the data are assumed to be."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pyro
@@ -64,8 +65,10 @@ class MetaCaDIModel(PyroModule):
     `pyro_metacadi.ops.constraints.GraphConstraints`.
 
     The readout is the guide's closed-form solution; scoring it as well would count the ridge
-    penalty twice, so its log density is masked unless `score_readout`. Targets that are known
-    (`TaskBatch.known`) are what they are, in the model and in the guide.
+    penalty twice, so its log density is masked unless `score_readout`. If the mechanisms' other
+    parameters are each task's own, too (`adapts`), each is a site like it, about the value that
+    tasks share: ``interventional.weights.0`` is ``[task, 1, variable, parent, unit]``. Targets that
+    are known (`TaskBatch.known`) are what they are, in the model and in the guide.
 
     Args:
         num_variables: d.
@@ -73,8 +76,12 @@ class MetaCaDIModel(PyroModule):
         noise: Noise model.
         graph_prior: Prior over edges.
         target_prior: Prior probability that a variable is a target.
-        score_readout: Whether the readout's prior counts in the log density.
+        adapts: Parts of the mechanisms that are each task's own, see `Mechanisms.shared`.
+        score_readout: Whether the prior of these parts counts in the log density.
         temperature: Of the order's relaxation in the backward pass.
+
+    Raises:
+        ConfigError: `adapts` names no part.
 
     Source: Ong et al. 2025, Section 4.
     """
@@ -89,6 +96,7 @@ class MetaCaDIModel(PyroModule):
         noise: Noise,
         graph_prior: GraphPrior,
         target_prior: float = 0.1,
+        adapts: Sequence[str] = ("readout",),
         score_readout: bool = False,
         temperature: float = 1.0,
     ) -> None:
@@ -96,7 +104,10 @@ class MetaCaDIModel(PyroModule):
         self.num_variables = num_variables
         self.mechanisms, self.noise, self.graph_prior = mechanisms, noise, graph_prior
         self.target_prior, self.score_readout = target_prior, score_readout
-        self.temperature = temperature
+        self.temperature, self.adapts = temperature, tuple(adapts)
+        self.adapted_dims = {
+            name: value.dim() for name, value in mechanisms.shared(self.adapts).items()
+        }
         # Priors are built on a buffer, so that `.to(device)` and `.double()` move them too.
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
@@ -105,15 +116,16 @@ class MetaCaDIModel(PyroModule):
         adjacency = self.sample_graph()
         with task_plate(batch):
             target = pyro.sample("intervention_target", self._target_prior(batch))
-            readout = pyro.sample("readout", self._readout_prior())
+            shared = self.mechanisms.shared(self.adapts)
+            own = [pyro.sample(name, self._own_prior(value)) for name, value in shared.items()]
             with (
                 pyro.plate("samples", batch.num_samples, dim=-1),
                 poutine.mask(mask=batch.mask),  # type: ignore[call-overload]
             ):
                 loc, features = in_pieces(
                     partial(self._predict, adjacency),
-                    (batch.x, target, readout),
-                    dims=(0, -3, -4),
+                    (batch.x, target, *own),
+                    dims=(0, -3, *(-2 - dim for dim in self.adapted_dims.values())),
                     joined_at=(-3, -4),
                     size=batch.at_once,
                 )
@@ -121,6 +133,11 @@ class MetaCaDIModel(PyroModule):
                 pyro.deterministic("residual", residual, event_dim=1)
                 law = self.law(loc, features, batch.x).to_event(1)
                 return pyro.sample("x", law, obs=batch.x)
+
+    @property
+    def own_size(self) -> int:
+        """Numbers that are one task's own."""
+        return sum(value.numel() for value in self.mechanisms.shared(self.adapts).values())
 
     def sample_graph(self) -> Float[Tensor, "*draw parent child"]:
         """Sample `order_score` and `edge`; the adjacency they determine, rows being causes."""
@@ -161,19 +178,22 @@ class MetaCaDIModel(PyroModule):
         log_odds = with_known(probability.logit().expand(batch.known.shape), batch.known)
         return PartlyKnownBernoulli(log_odds.unsqueeze(-2)).to_event(1)
 
-    def _readout_prior(self) -> dist.TorchDistribution:
-        shape = (self.num_variables, self.mechanisms.num_features)
-        scale = self.zero.new_full(shape, self.mechanisms.penalty**-0.5)
-        return dist.Normal(torch.zeros_like(scale), scale).to_event(2).mask(self.score_readout)
+    def _own_prior(self, shared: Tensor) -> dist.TorchDistribution:
+        law = dist.Normal(shared, self.mechanisms.penalty**-0.5)
+        return law.to_event(shared.dim()).mask(self.score_readout)
 
     def _predict(
-        self, adjacency: Tensor, x: Tensor, target: Tensor, readout: Tensor
+        self, adjacency: Tensor, x: Tensor, target: Tensor, *own: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mean of Eq. 2, observational or at a target interventional; features for the noise."""
+        adapted = {
+            name: value.squeeze(-1 - dim)
+            for (name, dim), value in zip(self.adapted_dims.items(), own, strict=True)
+        }
         inputs = self.inputs(x)
-        features = self.mechanisms.features(inputs, adjacency)
-        observational = self.mechanisms.observe(inputs, adjacency)
-        interventional = self.mechanisms.intervene(features, readout.squeeze(-3))
+        features = self.mechanisms.features(inputs, adjacency, adapted)
+        observational = self.mechanisms.observe(inputs, adjacency, adapted)
+        interventional = self.mechanisms.intervene(features, adapted["readout"])
         if not getattr(self.noise, "reads_features", True):
             features = features[..., :0]  # nobody would read what memory may have no room for
         return torch.lerp(observational, interventional, target), features

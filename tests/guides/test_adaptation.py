@@ -6,7 +6,7 @@ from pyro.nn import PyroModule
 
 from pyro_metacadi.guides import Adaptation, RidgeAdaptation
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models import GaussianNoise, Mechanisms
+from pyro_metacadi.models import GaussianNoise, Mechanisms, Predictions
 from tests.helpers import TINY, random_dag, tiny_batch, tiny_chain
 
 D, PENALTY = 3, 0.7
@@ -32,9 +32,9 @@ def adapted(**choices):
     chain, batch = tiny_chain(**{**TINY, "mechanisms": mechanisms, **choices}), tiny_batch()
     batch.support_mask[1, 2] = False
     with isolated(0), torch.no_grad():
-        features = chain.model.mechanisms.features(batch.support, ADJACENCY)
-        readout = RidgeAdaptation()(chain.model, features, batch.support, batch.support_mask)
-    return batch, features.double().numpy(), readout.numpy()
+        at = Predictions(chain.model.mechanisms, batch.support, ADJACENCY)
+        own = RidgeAdaptation()(chain.model, at, batch.support, batch.support_mask)
+    return batch, at.shared_features.double().numpy(), own["readout"].numpy()
 
 
 def by_hand(design, response, weight):

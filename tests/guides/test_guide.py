@@ -73,7 +73,7 @@ def test_given_sites_are_hidden_and_seen_by_what_follows():
         guide_trace = poutine.trace(guide).get_trace(batch)
         model = poutine.replay(pyro.condition(chain.model, values), trace=guide_trace)
         model_trace = poutine.trace(model).get_trace(batch)
-        logits, readout = chain.guide.infer_targets(batch, **values)
+        logits, adapted = chain.guide.infer_targets(batch, **values)
     assert latent(guide_trace) == ["intervention_target", "readout"]
     assert model_trace.nodes["edge"]["is_observed"]
     assert torch.equal(
@@ -82,7 +82,7 @@ def test_given_sites_are_hidden_and_seen_by_what_follows():
     )
     found = guide_trace.nodes["intervention_target"]["fn"].base_dist.logits
     assert torch.equal(found.squeeze(1), logits)
-    assert torch.equal(guide_trace.nodes["readout"]["value"].squeeze(1), readout)
+    assert torch.equal(guide_trace.nodes["readout"]["value"].squeeze(1), adapted["readout"])
 
 
 def test_given_readouts_reach_the_target_predictor():
@@ -92,7 +92,7 @@ def test_given_readouts_reach_the_target_predictor():
     with isolated(0):
         logits, used = chain.guide.given({"readout": readout}).infer_targets(batch, **graph)
         usual, _ = chain.guide.infer_targets(batch, **graph)
-    assert torch.equal(used, readout.squeeze(1))
+    assert torch.equal(used["readout"], readout.squeeze(1))
     assert not torch.allclose(logits, usual)
 
 
@@ -113,11 +113,11 @@ def test_draws_at_once_equal_one_by_one():
     graphs = [known_graph(random_dag(D, seed=s)) for s in range(4)]
     stacked = {k: torch.stack([g[k] for g in graphs])[:, None, None] for k in graphs[0]}
     with isolated(0):
-        together, readouts = chain.guide.infer_targets(batch, **stacked)
+        together, adapted = chain.guide.infer_targets(batch, **stacked)
         for index, graph in enumerate(graphs):
-            logits, readout = chain.guide.infer_targets(batch, **graph)
+            logits, own = chain.guide.infer_targets(batch, **graph)
             torch.testing.assert_close(together[index], logits)
-            torch.testing.assert_close(readouts[index], readout)
+            torch.testing.assert_close(adapted["readout"][index], own["readout"])
         with given_draws(4):
             values = chain.guide.given(stacked)(batch)
     assert values["intervention_target"].shape == (4, T, 1, D)
@@ -127,14 +127,14 @@ def test_the_median_is_the_most_probable_value_of_every_site():
     chain, batch = tiny_chain(), tiny_batch()
     with isolated(0):
         median = chain.guide.median(batch)
-        logits, readout = chain.guide.infer_targets(
+        logits, adapted = chain.guide.infer_targets(
             batch, order_score=median["order_score"], edge=median["edge"]
         )
         dag = chain.guide.dag
         assert torch.equal(median["order_score"], dag.order_loc)
         assert torch.equal(median["edge"], (dag.edge_logits > 0).float())
     assert torch.equal(median["intervention_target"].squeeze(1), (logits > 0).float())
-    assert torch.equal(median["readout"].squeeze(1), readout)
+    assert torch.equal(median["readout"].squeeze(1), adapted["readout"])
     assert {name: tuple(value.shape) for name, value in median.items()} == SHAPES
     assert not any(value.requires_grad for value in median.values())
 

@@ -112,11 +112,12 @@ def by_hand(fit, batch, graphs, k, *, target):
     order_score, edge = graphs.order_score[k], graphs.edge[k]
     off_diagonal, target = ~torch.eye(D, dtype=torch.bool), torch.as_tensor(target).float()
     with isolated(0), torch.no_grad():
-        logits, readout = fit.guide.infer_targets(batch, order_score=order_score, edge=edge)
+        logits, adapted = fit.guide.infer_targets(batch, order_score=order_score, edge=edge)
         mechanisms, dag = fit.model.mechanisms, fit.guide.dag
         adjacency = graphs.adjacency[k]
         observational = mechanisms.observe(batch.x, adjacency)
-        interventional = mechanisms.intervene(mechanisms.features(batch.x, adjacency), readout)
+        features = mechanisms.features(batch.x, adjacency)
+        interventional = mechanisms.intervene(features, adapted["readout"])
         locations, edge_logits = dag.order_loc.clone(), dag.edge_logits.clone()
     loc = torch.where(target.unsqueeze(1).bool(), interventional, observational)
     log_likelihood = dist.Normal(loc, 1.0).log_prob(batch.x).sum(-1)[batch.mask]

@@ -79,7 +79,7 @@ def exact():
     """Expectation of every term of the ELBO by enumeration."""
     scores, edges, weights = every_graph()
     with isolated(0), torch.no_grad():
-        logits, readouts = chain().guide.infer_targets(
+        logits, adapted = chain().guide.infer_targets(
             tiny_batch(), order_score=scores[:, None, None], edge=edges[:, None, None]
         )
     hit = sigmoid(logits.double().numpy())
@@ -88,7 +88,7 @@ def exact():
         target = np.array(chosen).reshape(T, D)
         probability = weights * np.where(target, hit, 1 - hit).prod((-1, -2))
         targets = torch.tensor(target, dtype=torch.float32).expand(len(scores), T, D)
-        reconstruction -= probability @ log_likelihood(scores, edges, targets, readouts)
+        reconstruction -= probability @ log_likelihood(scores, edges, targets, adapted["readout"])
         mass += probability.sum()
     dag = chain().guide.dag
     location = dag.order_loc.detach().double().numpy()

@@ -81,12 +81,12 @@ def test_a_density_is_the_sum_over_who_was_hit(models):
     seen, asked = chain.prepare(support), chain.prepare(query)
     with torch.no_grad():
         values = {"order_score": graphs.order_score[0], "edge": graphs.edge[0]}
-        logits, readout = chain.guide.infer_targets(seen, **values)
+        logits, adapted = chain.guide.infer_targets(seen, **values)
         mechanisms, adjacency = chain.model.mechanisms, graphs.adjacency[0]
         features = mechanisms.features(asked.x, adjacency)
         means = [
             mechanisms.observe(asked.x, adjacency)[0],
-            mechanisms.intervene(features, readout)[0],
+            mechanisms.intervene(features, adapted["readout"])[0],
         ]
         total, (first, second) = 0, torch.sigmoid(logits[0])
         for a in (0, 1):

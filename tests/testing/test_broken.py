@@ -1,5 +1,7 @@
 """A part that breaks one law is told which, and what to mend."""
 
+from functools import partial
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,7 +10,12 @@ from pyro.nn import PyroModule
 
 from pyro_metacadi import testing
 from pyro_metacadi.errors import DataError
-from pyro_metacadi.guides import FlattenedDeepSets, RidgeAdaptation, SharedDeepSets
+from pyro_metacadi.guides import (
+    FlattenedDeepSets,
+    MAMLAdaptation,
+    RidgeAdaptation,
+    SharedDeepSets,
+)
 from pyro_metacadi.models import (
     GaussianNoise,
     LearnedGaussianNoise,
@@ -16,7 +23,6 @@ from pyro_metacadi.models import (
     PostNonlinearNoise,
     SparseGraphPrior,
 )
-from pyro_metacadi.ops.ridge import ridge_solve
 
 count = iter(range(10**6))
 
@@ -401,52 +407,80 @@ def test_what_is_wrong_with_a_target_predictor_is_named(predictor, message):
 # Adaptations
 
 
-def solved(features, support, mask, *, penalty=1.0):
-    weight = mask.unsqueeze(-1).to(support.dtype).expand_as(support).mT
-    response = support.mT.expand(features.shape[:-1])
-    return ridge_solve(features, response, penalty=penalty, weight=weight)
-
-
 class Doubled(RidgeAdaptation):
-    def __call__(self, model, features, support, mask):
-        return super().__call__(model, features, support, mask).mT
+    def __call__(self, *given):
+        return {"readout": super().__call__(*given)["readout"].mT}
 
 
-class Unmasked:
-    def __call__(self, model, features, support, mask):
-        return solved(features, support, torch.ones_like(mask))
+class Bare(RidgeAdaptation):
+    def __call__(self, *given):
+        return super().__call__(*given)["readout"]
 
 
-class Ordered:
-    def __call__(self, model, features, support, mask):
+class Boastful(RidgeAdaptation):
+    adapts = ("readout", "interventional")
+
+
+class Misspelt(RidgeAdaptation):
+    adapts = ("readouts",)
+
+
+class Unmasked(RidgeAdaptation):
+    def __call__(self, model, predictions, support, mask):
+        return super().__call__(model, predictions, support, torch.ones_like(mask))
+
+
+class Ordered(RidgeAdaptation):
+    def __call__(self, model, predictions, support, mask):
         first = torch.arange(mask.shape[-1]) < 2
-        return solved(features, support, mask & first)
+        return super().__call__(model, predictions, support, mask & first)
 
 
-class Pooled:
-    def __call__(self, model, features, support, mask):
-        readout = solved(features, support, mask)
-        return readout - readout.mean(-3, keepdim=True)
+class Pooled(RidgeAdaptation):
+    def __call__(self, *given):
+        readout = super().__call__(*given)["readout"]
+        return {"readout": readout - readout.mean(-3, keepdim=True)}
 
 
-class Fixed:
-    def __call__(self, model, features, support, mask):
-        return features.mean(-2)[..., :] * 0 + mask.sum() * 0
+class OfOneDraw(RidgeAdaptation):
+    def __call__(self, *given):
+        readout = super().__call__(*given)["readout"]
+        return {"readout": readout[:1].expand_as(readout) if readout.dim() == 4 else readout}
+
+
+class Fixed(RidgeAdaptation):
+    def __call__(self, *given):
+        return {"readout": super().__call__(*given)["readout"] * 0}
 
 
 class Detached(RidgeAdaptation):
-    def __call__(self, model, features, support, mask):
-        return super().__call__(model, features, support, mask).detach()
+    def __call__(self, *given):
+        return {"readout": super().__call__(*given)["readout"].detach()}
+
+
+class Infinite(MAMLAdaptation):
+    def forward(self, *given):
+        own = super().forward(*given)
+        return own | {"readout": own["readout"] + 0 * self.readout.sqrt()}
 
 
 ADAPTATIONS = [
-    (int, r"adaptation: expected a factory of Adaptation parts"),
-    (Doubled, r"adaptation: readouts: expected shape \[4, 3, 5\], got \[4, 5, 3\]"),
-    (Unmasked, r"readouts with other values in padding: .* no weight"),
-    (Ordered, r"readouts of rows in another order: expected the same"),
-    (Pooled, r"readouts of tasks one by one: .* Adapt to each task on its own"),
-    (Fixed, r"readouts of other rows: expected other readouts, got the same"),
-    (Detached, r"adaptation: readouts: expected a gradient, got none"),
+    (int, r"adaptation: expected a factory of Adaptation parts, .* without adapts"),
+    (Doubled, r"adaptation: readout: expected shape \[2, 4, 3, 5\], got \[2, 4, 5, 3\]"),
+    (Bare, r"adaptation: expected a dict with \['readout'\], got Tensor"),
+    (Boastful, r"expected a dict with \['interventional.biases.0', .*got \['readout'\]"),
+    (Misspelt, r"adapts: expected some of 'readout', .* got \('readouts',\)"),
+    (Unmasked, r"values with other rows in padding: .* no weight"),
+    (Ordered, r"values of rows in another order: expected the same"),
+    (Pooled, r"values of tasks one by one: .* Adapt to each task on its own"),
+    (OfOneDraw, r"values of draws together: expected those of each draw"),
+    (Fixed, r"values of other rows: expected other values, got the same"),
+    (Detached, r"adaptation: values: expected a gradient, got none"),
+    (Infinite, r"adaptation: values: expected finite gradients"),
+    (
+        partial(MAMLAdaptation, num_steps=0),
+        r"values of other rows: expected other values, got the same",
+    ),
 ]
 
 

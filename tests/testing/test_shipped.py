@@ -7,7 +7,12 @@ import pytest
 
 from pyro_metacadi import testing
 from pyro_metacadi.errors import MetaCaDIError
-from pyro_metacadi.guides import FlattenedDeepSets, RidgeAdaptation, SharedDeepSets
+from pyro_metacadi.guides import (
+    FlattenedDeepSets,
+    MAMLAdaptation,
+    RidgeAdaptation,
+    SharedDeepSets,
+)
 from pyro_metacadi.models import (
     ExpertGraphPrior,
     GaussianNoise,
@@ -70,9 +75,17 @@ def test_every_target_predictor_conforms(predictor):
     testing.check_target_predictor(predictor, num_variables=1, seed=3)
 
 
-def test_the_adaptation_conforms():
-    testing.check_adaptation(RidgeAdaptation)
-    testing.check_adaptation(RidgeAdaptation, num_variables=2, seed=3)
+@pytest.mark.parametrize(
+    "adaptation",
+    [
+        RidgeAdaptation,
+        MAMLAdaptation,
+        partial(MAMLAdaptation, parameters="all", num_steps=2, learning_rate=0.2),
+    ],
+)
+def test_every_adaptation_conforms(adaptation):
+    testing.check_adaptation(adaptation)
+    testing.check_adaptation(adaptation, num_variables=2, seed=3)
 
 
 def test_checks_leave_the_callers_random_state_alone():
