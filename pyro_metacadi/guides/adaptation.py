@@ -109,7 +109,7 @@ class MAMLAdaptation(nn.Module):
             (MetaCaDI-Intv-MAML), ``"all"`` those of the observational ones, too
             (MetaCaDI-Full-MAML).
         num_steps: Gradient steps; after none, all tasks have the same mechanisms.
-        learning_rate: α.
+        learning_rate: α; far above 0.01, steps of observational mechanisms diverge.
 
     Raises:
         ConfigError: An option is out of range.
@@ -125,7 +125,7 @@ class MAMLAdaptation(nn.Module):
         num_features: int,
         parameters: Literal["interventional", "all"] = "interventional",
         num_steps: int = 5,
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.01,
     ) -> None:
         super().__init__()
         self.adapts = _parts(parameters)
@@ -197,5 +197,5 @@ def _steps(number: Any) -> int:
 
 def _rate(rate: Any) -> float:
     if not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
-        raise ConfigError(f"learning_rate: expected a number > 0, got {rate!r}. Try 0.1.")
+        raise ConfigError(f"learning_rate: expected a number > 0, got {rate!r}. Try 0.01.")
     return float(rate)

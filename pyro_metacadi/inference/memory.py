@@ -4,10 +4,9 @@ Measured, not derived: parts of the model may be the user's own.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from weakref import ref
 
 import numpy as np
 import torch
@@ -118,21 +117,17 @@ class _Kept(NamedTuple):
 
 
 def _kept(loss: ELBOModule, batch: TaskBatch) -> _Kept:
-    with _kept_for_gradients() as sizes:
-        value = loss(batch)
-    del value
-    return _Kept(sum(sizes.values()), len(sizes))
-
-
-@contextmanager
-def _kept_for_gradients() -> Iterator[dict[int, int]]:
-    """Bytes of every storage that is kept, by its address."""
-    sizes: dict[int, int] = {}
+    """What the loss keeps once it is known; what gradients inside it kept for a while is let go."""
+    packed: list[ref[Tensor]] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # an operation that kept its own result would live for ever
+        own = tensor.detach()  # an operation that kept its own result would live for ever
+        packed.append(ref(own))
+        return own
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield sizes
+        value = loss(batch)
+    alive = [own.untyped_storage() for it in packed if (own := it()) is not None]
+    sizes = {storage.data_ptr(): storage.nbytes() for storage in alive}
+    del value  # which keeps them
+    return _Kept(sum(sizes.values()), len(sizes))

@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from pyro_metacadi.components import Components
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.inference.memory import StepMemory, _kept_for_gradients, step_memory
+from pyro_metacadi.guides import MAMLAdaptation, RidgeAdaptation
+from pyro_metacadi.inference.memory import StepMemory, _kept, step_memory
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Training, train
 from tests.helpers import TINY, build, tiny_tasks
@@ -24,8 +26,13 @@ def batch_of(num_tasks, *, num_variables=3, rows=20):
     return TaskBatch.from_arrays(arrays)
 
 
-def loss_of(num_variables=3):
-    chain = build(num_variables)
+ADAPTATIONS = pytest.mark.parametrize(
+    "adaptation", [RidgeAdaptation, partial(MAMLAdaptation, parameters="all", num_steps=2)]
+)
+
+
+def loss_of(num_variables=3, **choices):
+    chain = build(num_variables, **choices)
     return Components.resolve(**TINY).build_objective()(*chain)
 
 
@@ -46,17 +53,17 @@ def test_a_budget_for_no_number_of_tasks_is_refused_with_the_least_that_would_do
 
 @pytest.mark.parametrize("num_tasks", [4, 30])
 @pytest.mark.parametrize("at_once", [None, 2])
-def test_what_few_tasks_keep_tells_what_many_keep(num_tasks, at_once):
+@ADAPTATIONS
+def test_what_few_tasks_keep_tells_what_many_keep(num_tasks, at_once, adaptation):
     with isolated(0):
-        loss, batch = loss_of(), batch_of(num_tasks)
+        loss, batch = loss_of(adaptation=adaptation), batch_of(num_tasks)
         need = step_memory(loss, batch, support_size=3, query_size=8)
         rows = replace(batch.split(3, query_size=8), at_once=at_once)
-        with _kept_for_gradients() as kept:
-            loss(rows)
+        kept = _kept(loss, rows).num_bytes
     estimate = need.most(num_tasks)
     if at_once:
         estimate = need.fixed + num_tasks * need.held  # the rest is computed again, and not kept
-    assert sum(kept.values()) < estimate < 3 * sum(kept.values()) + 20_000
+    assert kept < estimate < 3 * kept + 20_000
 
 
 def test_measuring_leaves_no_graph_of_gradients_behind():
@@ -81,13 +88,14 @@ def test_measuring_draws_none_of_the_random_numbers():
 
 
 @pytest.mark.parametrize("patience", [None, 2])
-def test_training_in_pieces_gives_the_same_parameters(patience):
+@ADAPTATIONS
+def test_training_in_pieces_gives_the_same_parameters(patience, adaptation):
     tasks = TaskBatch.from_arrays(tiny_tasks(rows=(12, 9, 12, 7, 11, 8)).arrays)
     options = Training(num_steps=6, support_size=3, query_size=8, patience=patience, check_every=2)
     ends = []
     for generous in (True, False):
         with isolated(1):
-            chain = build()
+            chain = build(adaptation=adaptation)
             objective = Components.resolve(**TINY).build_objective()
             need = step_memory(objective(*chain), tasks, support_size=3, query_size=8)
             memory = need.most(6) if generous else need.least(6)

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -84,6 +86,33 @@ def test_features_are_the_scaled_network_and_a_constant_and_their_gradients_are_
     torch.testing.assert_close(features[..., :-1], hidden.transpose(0, 1) / 5**0.5)
     assert (features[..., -1] == 1).all()
     assert gradcheck(lambda graph: module.features(x, graph), [adjacency])
+
+
+@pytest.mark.parametrize("draw", [(), (3,)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_a_tasks_own_takes_the_place_of_what_tasks_share(shared, draw):
+    x = torch.randn(2, 5, D, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    graphs = torch.stack([random_dag(D, seed=s) for s in range(3)]).double()
+    graphs = graphs if draw else graphs[0]
+    with isolated(0):
+        module = mechanisms(shared_features=shared)
+        values = module.shared(["readout", "interventional", "observational"])
+        own = {name: torch.randn(*draw, 2, *v.shape).double() for name, v in values.items()}
+        observed, features = module.observe(x, graphs, own), module.features(x, graphs, own)
+        for at in itertools.product(*map(range, draw), range(2)):
+            graph, alone = graphs[at[:-1]], x[at[-1] :][:1]
+            copy = mechanisms(shared_features=shared)
+            mine = {name: value[at] for name, value in own.items()}
+            mine["readout"] = mine.pop("observational_readout")
+            copy.load_state_dict(mine)
+            torch.testing.assert_close(observed[at], copy.observe(alone, graph)[0])
+            torch.testing.assert_close(features[at], copy.features(alone, graph)[0])
+
+
+@pytest.mark.parametrize("parts", [[], ["interventional"], ["readout", "noise"]])
+def test_parts_that_are_none_are_named(parts):
+    with pytest.raises(ConfigError, match=r"adapts: expected some of 'readout', .* the first amo"):
+        mechanisms().shared(parts)
 
 
 def test_shared_features_are_one_network_for_all_variables():

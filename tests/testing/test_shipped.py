@@ -80,7 +80,7 @@ def test_every_target_predictor_conforms(predictor):
     [
         RidgeAdaptation,
         MAMLAdaptation,
-        partial(MAMLAdaptation, parameters="all", num_steps=2, learning_rate=0.2),
+        partial(MAMLAdaptation, parameters="all", num_steps=2, learning_rate=0.1),
     ],
 )
 def test_every_adaptation_conforms(adaptation):
