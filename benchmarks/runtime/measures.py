@@ -55,19 +55,19 @@ class Found:
 def svi_step(size: Size, *, budget: float, cuda_graphs: bool = False) -> Found:
     """A gradient step of the paper's configuration."""
     run = Steps(size, cuda_graphs=cuda_graphs)
-    ticks: list[float] = []
-    with suppress(_Enough):
-        run(40, partial(_tick, ticks, time.perf_counter() + budget))
-    own = float(np.median(np.diff(ticks[FIRST_STEPS:])))
-    return Found(own, seconds(run.floor(), budget=budget / 3))
+    return Found(run.seconds(budget), seconds(run.floor(), budget=budget / 3))
 
 
 class Steps:
-    """Gradient steps of the paper's configuration, on rows that mean nothing."""
+    """Gradient steps of the paper's configuration, on rows that mean nothing.
 
-    def __init__(self, size: Size, **options: Any) -> None:
-        device = torch.device(size.device)
-        self.size, self.components = size, MetaCaDI.paper(training=Training(**options)).components
+    It may have another `adaptation`; further options are those of `Training`.
+    """
+
+    def __init__(self, size: Size, *, adaptation: Any = None, **options: Any) -> None:
+        device, training = torch.device(size.device), Training(**options)
+        self.size = size
+        self.components = MetaCaDI.paper(training=training, adaptation=adaptation).components
         self.objective: Any = self.components.build_objective()
         with isolated(0, device):
             self.chain = self.components.build(size.num_variables).to(device)
@@ -82,6 +82,13 @@ class Steps:
                 options=options, memory=check_memory(None, self.batch.device),
                 callbacks=callbacks,
             )  # fmt: skip
+
+    def seconds(self, budget: float) -> float:
+        """Median time of a step, of as many as fit into `budget` seconds."""
+        ticks: list[float] = []
+        with suppress(_Enough):
+            self(40, partial(_tick, ticks, time.perf_counter() + budget))
+        return float(np.median(np.diff(ticks[FIRST_STEPS:])))
 
     def floor(self) -> Callable[[], object]:
         """The arithmetic of a step alone."""
