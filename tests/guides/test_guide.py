@@ -8,7 +8,12 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
 from pyro.nn import PyroModule
 
-from pyro_metacadi.guides import feature_blocks, known_graph
+from pyro_metacadi.guides import (
+    MAMLAdaptation,
+    RidgeAdaptation,
+    feature_blocks,
+    known_graph,
+)
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import PostNonlinearNoise
@@ -159,8 +164,10 @@ class Offset(PyroModule):
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_the_guide_composes_with_an_automatic_guide_of_a_users_latent(position):
-    chain, batch = tiny_chain(), tiny_batch()
+@pytest.mark.parametrize("adaptation", [RidgeAdaptation, MAMLAdaptation])
+def test_the_guide_composes_with_an_automatic_guide_of_a_users_latent(position, adaptation):
+    chain, batch = tiny_chain(adaptation=adaptation), tiny_batch()
+    sites = {*SITES, *chain.model.adapted_dims, "offset"}
     with isolated(0):
         model = Offset(chain.model)
         parts = [chain.guide]
@@ -168,8 +175,8 @@ def test_the_guide_composes_with_an_automatic_guide_of_a_users_latent(position):
         guide = AutoGuideList(model)
         for part in parts:
             guide.append(part)
-        assert set(guide(batch)) == {*SITES, "offset"}
-        assert set(guide.median(batch)) == {*SITES, "offset"}
+        assert set(guide(batch)) == sites
+        assert set(guide.median(batch)) == sites
         if position == 0:
             loss = ELBOObjective()(model, guide)(batch)
             loss.backward()

@@ -146,7 +146,7 @@ def test_training_through_the_steps_makes_few_rows_suffice():
     with isolated(0):
         untrained = loss(*lines(50, seed=1)).item()
         optimiser = torch.optim.Adam([*mechanisms.parameters(), adaptation.readout], lr=0.01)
-        for step in range(150):
+        for step in range(100):
             optimiser.zero_grad()
             loss(*lines(20, seed=100 + step)).backward()
             optimiser.step()
