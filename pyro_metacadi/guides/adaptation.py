@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.models.mechanisms import Predictions
 from pyro_metacadi.models.metacadi import MetaCaDIModel
+from pyro_metacadi.models.predictions import Predictions
 from pyro_metacadi.ops.ridge import ridge_solve
 
 __all__ = ["Adaptation", "MAMLAdaptation", "RidgeAdaptation"]

@@ -18,8 +18,8 @@ from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.guides.features import feature_blocks
 from pyro_metacadi.guides.targets import TargetPredictor
-from pyro_metacadi.models.mechanisms import Predictions
 from pyro_metacadi.models.metacadi import MetaCaDIModel, task_plate
+from pyro_metacadi.models.predictions import Predictions
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.pieces import in_pieces
 

@@ -35,7 +35,7 @@ __getattr__, __dir__ = attach(
         "NegativeBinomialNoise": ".noise",
         "Noise": ".noise",
         "PostNonlinearNoise": ".noise",
-        "Predictions": ".mechanisms",
+        "Predictions": ".predictions",
         "ScaleFreeGraphPrior": ".priors",
         "SparseGraphPrior": ".priors",
         "StudentTNoise": ".noise",

@@ -2,7 +2,6 @@ r"""Observational and interventional mechanisms of every variable (Eq. 2 and 4).
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from pyro_metacadi.errors import ConfigError
 
-__all__ = ["Mechanisms", "Predictions", "VariableMLP"]
+__all__ = ["Mechanisms", "VariableMLP"]
 
 SHARED: Mapping[str, Tensor] = MappingProxyType({})
 """Nothing is a task's own."""
@@ -206,43 +205,6 @@ class Mechanisms(PyroModule):
             return network(x.flatten(0, 1), adjacency).unflatten(-2, x.shape[:2])
         hidden = functional_call(network, own, (x, adjacency.unsqueeze(-3)))
         return hidden.transpose(-4, -3)
-
-
-class Predictions:
-    """What mechanisms say of rows, given a graph; what is each task's own is told later.
-
-    Features that are shared by the tasks are computed once.
-
-    Args:
-        mechanisms: Of all variables.
-        inputs: What they read of the rows.
-        adjacency: ``adjacency[j, i] = 1`` lets variable i read variable j.
-    """
-
-    def __init__(
-        self,
-        mechanisms: Mechanisms,
-        inputs: Float[Tensor, "task sample variable"],
-        adjacency: Float[Tensor, "*draw parent child"],
-    ) -> None:
-        self.mechanisms, self.inputs, self.adjacency = mechanisms, inputs, adjacency
-
-    @cached_property
-    def shared_features(self) -> Float[Tensor, "*draw task variable sample feature"]:
-        """`Mechanisms.features` of the parameters that all tasks share."""
-        return self.mechanisms.features(self.inputs, self.adjacency)
-
-    def features(
-        self, adapted: Mapping[str, Tensor]
-    ) -> Float[Tensor, "*draw task variable sample feature"]:
-        """See `Mechanisms.features`."""
-        if not any(name.startswith("interventional.") for name in adapted):
-            return self.shared_features
-        return self.mechanisms.features(self.inputs, self.adjacency, adapted)
-
-    def observe(self, adapted: Mapping[str, Tensor]) -> Float[Tensor, "*draw task sample variable"]:
-        """See `Mechanisms.observe`."""
-        return self.mechanisms.observe(self.inputs, self.adjacency, adapted)
 
 
 class _WithConstant(torch.autograd.Function):

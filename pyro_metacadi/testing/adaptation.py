@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from pyro_metacadi.guides.adaptation import Adaptation
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models.mechanisms import Mechanisms, Predictions
+from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.models.noise.gaussian import GaussianNoise
+from pyro_metacadi.models.predictions import Predictions
 from pyro_metacadi.models.priors import SparseGraphPrior
 from pyro_metacadi.testing.laws import (
     SHAPE_FIX,
