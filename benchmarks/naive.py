@@ -175,12 +175,14 @@ SECTIONS = {
 }
 
 
-def guess(rule: Callable[..., Array], case: Case) -> Array:
+def guess(
+    rule: Callable[..., Array], tasks: TaskDataset, *, reference: TaskDataset | None
+) -> Array:
     """Score ``[task, variable]`` against the reference, or each task against the other tasks."""
-    if case.reference is not None:
-        return rule(case.tasks, reference=case.reference)
-    alone = np.eye(len(case.tasks), dtype=bool)
-    return np.concatenate([rule(case.tasks[one], reference=case.tasks[~one]) for one in alone])
+    if reference is not None:
+        return rule(tasks, reference=reference)
+    alone = np.eye(len(tasks), dtype=bool)
+    return np.concatenate([rule(tasks[one], reference=tasks[~one]) for one in alone])
 
 
 def measure(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
@@ -189,7 +191,10 @@ def measure(setting: Setting, seeds: Sequence[int]) -> pd.DataFrame:
     lines = []
     for rule, function in RULES.items():
         worlds = pd.DataFrame(
-            metrics.target_scores(guess(function, case), case.targets) for case in cases
+            metrics.target_scores(
+                guess(function, case.tasks, reference=case.reference), case.targets
+            )
+            for case in cases
         )
         for score in ("intv_auroc", "intv_ap"):
             values = worlds[score]

@@ -35,7 +35,7 @@ def test_scores_are_means_over_worlds_beside_the_earlier_figure_of_the_better_ru
 
 def test_without_a_reference_a_task_is_compared_with_the_other_tasks():
     case = example(0)
-    alone = naive.guess(naive.mean_shift, naive.Case(case.tasks, None, case.targets))
+    alone = naive.guess(naive.mean_shift, case.tasks, reference=None)
     for number in (0, 5):
         others = [one for one in range(8) if one != number]
         expected = naive.mean_shift(case.tasks[[number]], reference=case.tasks[others])

@@ -1,0 +1,81 @@
+"""Every baseline by its id, and the one way to run it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from benchmarks.baselines.controls import blind
+from benchmarks.baselines.result import BaselineResult
+from pyro_metacadi import TaskDataset
+from pyro_metacadi.data import mean_shift, variance_ratio
+from pyro_metacadi.errors import ConfigError
+
+__all__ = ["METHODS", "Method", "fit"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a baseline is, and what of its output is its own.
+
+    Attributes:
+        module: Of this package; has ``fit(tasks, *, seed, **options) -> BaselineResult``.
+        options: Of that function.
+        edges: Whether it looks for a graph; otherwise its graph is the empty one.
+        targets: Whether it looks for targets; otherwise all target scores are alike, or are what it
+            was told.
+        probabilities: Whether target scores are probabilities, or only rank.
+        told: Whether it has to know the targets of every task, as ``tasks.known_targets``.
+    """
+
+    module: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    edges: bool = True
+    targets: bool = True
+    probabilities: bool = True
+    told: bool = False
+
+
+def _without_model(rule: Any) -> Method:
+    return Method("without_model", {"rule": rule}, edges=False, probabilities=False)
+
+
+METHODS: Mapping[str, Method] = {
+    "jci_pc": Method("jci_pc"),
+    "jci_pc_kernel": Method("jci_pc", {"test": "kci"}),
+    "utigsp": Method("utigsp"),
+    "gies": Method("gies", targets=False, told=True),
+    "linear_gaussian": Method("linear_gaussian"),
+    "mean_shift": _without_model(mean_shift),
+    "variance_ratio": _without_model(variance_ratio),
+    "empty": Method("empty_graph", targets=False),
+    "random": Method("random_graph", probabilities=False),
+}
+
+
+def fit(name: str, tasks: TaskDataset, *, seed: int) -> BaselineResult:
+    """Run a baseline on all `tasks` together.
+
+    Of ``tasks.known_targets`` a method that is not told the targets is shown only which tasks are
+    controls, that is declared to hit nothing (`TaskDataset.declare_observational`). There need be
+    none.
+
+    Args:
+        name: One of `METHODS`.
+        tasks: Rows as they are; log-normalise counts before.
+        seed: Of resampling and of the method itself.
+
+    Raises:
+        ConfigError: There is no such method.
+        DataError: The tasks do not suit the method.
+        ModuleNotFoundError: A package is missing; says how to install it.
+    """
+    if name not in METHODS:
+        raise ConfigError(
+            f"method: expected one of {', '.join(METHODS)}, got {name!r}. Choose one of these."
+        )
+    method = METHODS[name]
+    module = import_module(f"benchmarks.baselines.{method.module}")
+    shown = tasks if method.told else blind(tasks)
+    result: BaselineResult = module.fit(shown, seed=seed, **method.options)
+    return result
