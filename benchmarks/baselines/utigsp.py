@@ -70,7 +70,7 @@ def _estimate(
     )
     invariance = tests.MemoizedInvarianceTester(
         partial(_invariance_test, tests.gauss_invariance_test),
-        tests.gauss_invariance_suffstat(pooled, contexts),
+        {"obs": _sums(pooled), "contexts": [_sums(rows) for rows in contexts]},
         alpha=ALPHA,
     )
     with _python_random(int(rng.integers(2**31))):
@@ -90,14 +90,23 @@ def _estimate(
     return Estimate(graph, targets)
 
 
+def _sums(rows: Float[Array, "rows variable"]) -> dict[str, Array]:
+    """What the package's test reads, without the covariance, which one row has not."""
+    columns = np.hstack([rows, np.ones((len(rows), 1))])
+    return {"samples": columns, "G": columns.T @ columns}
+
+
 def _invariance_test(
     test: Any, suffstat: Any, context: int, i: int, cond_set: Any = None, **options: Any
 ) -> dict[str, Any]:
     """Run the package's test, but where a task has too few rows for it: nothing speaks against."""
-    num_rows = len(suffstat["contexts"][context]["samples"])
-    if num_rows <= len(cond_set or ()) + 1:  # residuals have no variance; it would reject
+    samples = suffstat["contexts"][context]["samples"][:, [i, *(cond_set or ())]]
+    # A line through as many points has no residuals, which the test would take for a change; drawn
+    # with replacement, rows may be the same.
+    if len(np.unique(samples, axis=0)) <= samples.shape[1]:
         return {"reject": False}
-    result: dict[str, Any] = test(suffstat, context, i, cond_set=cond_set, **options)
+    with np.errstate(divide="ignore", invalid="ignore"):  # no noise in one sample, or in both
+        result: dict[str, Any] = test(suffstat, context, i, cond_set=cond_set, **options)
     return result
 
 
