@@ -26,5 +26,5 @@ def imported(module: str, *, method: str, extra: str) -> Any:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"{method}: expected the package that has {module}, got: {error}. Install it: "
-                f"pip install 'pyro-metacadi[{extra}]'"
+                f"pip install -e '.[{extra}]'"
             ) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines.bootstrap import Estimate, bootstrap
+from benchmarks.baselines.bootstrap import NUM_DRAWS, Estimate, bootstrap
 from benchmarks.baselines.extras import imported
 from benchmarks.baselines.result import BaselineResult
 from pyro_metacadi import TaskDataset
@@ -25,7 +25,7 @@ from pyro_metacadi.errors import DataError
 __all__ = ["fit"]
 
 
-def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
+def fit(tasks: TaskDataset, *, seed: int, num_draws: int = NUM_DRAWS) -> BaselineResult:
     """Find the graph, given ``tasks.known_targets``, and how often resamples agree.
 
     Target probabilities are what was told. What is not known of a task must be nothing. A variable
@@ -34,6 +34,7 @@ def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
     Args:
         tasks: All targets declared.
         seed: Of the bootstrap.
+        num_draws: Resamples.
 
     Raises:
         DataError: A target is not known, or a variable is hit in every task.
@@ -53,7 +54,7 @@ def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
             "Add an observational task, or leave the variable out."
         )
     package = imported("gies", method="gies", extra="baselines")
-    return bootstrap(partial(_estimate, package), tasks, seed=seed)
+    return bootstrap(partial(_estimate, package), tasks, seed=seed, num_draws=num_draws)
 
 
 def _estimate(package: Any, tasks: TaskDataset, rng: np.random.Generator) -> Estimate:

@@ -6,8 +6,8 @@ assumptions 1-3). Tests are those of causal-learn; the package has no JCI of its
 from the R code that BaCaDI and MetaCaDI compare with: there, all task columns are joined, and may
 stand in conditioning sets for each other; here they are not joined.
 
-Cost: 20 variables and 40 tasks, 20 resamples: a minute on one core, which grows with the square of
-variables and tasks together. The kernel test takes the cube of rows: it is for small data only.
+Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core, and more with the square
+of variables and tasks together. The kernel test takes the cube of rows: it is for small data only.
 
 Source:
     Mooij, Magliacane and Claassen, Joint causal inference from multiple contexts, Journal of
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.baselines.bootstrap import Estimate, bootstrap
+from benchmarks.baselines.bootstrap import NUM_DRAWS, Estimate, bootstrap
 from benchmarks.baselines.controls import controls
 from benchmarks.baselines.extras import imported
 from benchmarks.baselines.result import BaselineResult
@@ -33,10 +33,11 @@ __all__ = ["fit"]
 ALPHA = 0.01  # the R code's default
 MAX_CONDITIONING = 3  # variables in a conditioning set; our choice, for time
 MAX_KERNEL_ROWS = 300  # our choice: seconds for each graph of a few variables
-KERNEL_DRAWS = 5  # resamples with the kernel test; our choice, for time
 
 
-def fit(tasks: TaskDataset, *, seed: int, test: str = "fisherz") -> BaselineResult:
+def fit(
+    tasks: TaskDataset, *, seed: int, test: str = "fisherz", num_draws: int = NUM_DRAWS
+) -> BaselineResult:
     """Find graph and targets, and how often resamples agree.
 
     Controls have no column. Without a control no column is left out: they are linearly dependent
@@ -46,29 +47,34 @@ def fit(tasks: TaskDataset, *, seed: int, test: str = "fisherz") -> BaselineResu
         tasks: At least three, or a control and another.
         seed: Of the bootstrap.
         test: Of independence: ``"fisherz"`` (linear) or ``"kci"`` (kernels, 300 rows at most).
+        num_draws: Resamples.
 
     Raises:
         DataError: Too few tasks, or too many rows for kernels.
         ModuleNotFoundError: causal-learn is not installed.
     """
-    contexts = np.flatnonzero(~controls(tasks))
-    largest = MAX_CONDITIONING
-    if len(contexts) == len(tasks):
-        largest = min(MAX_CONDITIONING, len(tasks) - 2)
-    if largest < 1 or not len(contexts):
-        raise DataError(
-            f"jci_pc: expected three tasks, or a control and another, got {len(tasks)} with "
-            f"{len(tasks) - len(contexts)} controls. Add tasks, or declare_observational(...) one."
-        )
     if test == "kci" and len(tasks.values) > MAX_KERNEL_ROWS:
         raise DataError(
             f"jci_pc: expected at most {MAX_KERNEL_ROWS} rows for the kernel test, got "
-            f"{len(tasks.values)}. Use test='fisherz', or tasks.take_rows(...)."
+            f"{len(tasks.values)}. Use jci_pc without kernels, or tasks.take_rows(...)."
         )
+    contexts = np.flatnonzero(~controls(tasks))
+    largest = _largest_set(tasks, num_contexts=len(contexts))
     search = imported("causallearn.search.ConstraintBased.PC", method="jci_pc", extra="baselines")
     estimate = partial(_estimate, search.pc, contexts=contexts, test=test, largest=largest)
-    draws = {"num_draws": KERNEL_DRAWS} if test == "kci" else {}
-    return bootstrap(estimate, tasks, seed=seed, **draws)
+    return bootstrap(estimate, tasks, seed=seed, num_draws=num_draws)
+
+
+def _largest_set(tasks: TaskDataset, *, num_contexts: int) -> int:
+    """How many variables a conditioning set may have."""
+    num_controls = len(tasks) - num_contexts
+    largest = MAX_CONDITIONING if num_controls else min(MAX_CONDITIONING, num_contexts - 2)
+    if largest < 1 or not num_contexts:
+        raise DataError(
+            f"jci_pc: expected three tasks, or a control and another, got {len(tasks)} with "
+            f"{num_controls} controls. Add tasks, or declare_observational(...) one."
+        )
+    return largest
 
 
 def _estimate(

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import expit, gammaln, logit
 
-from benchmarks.baselines.bootstrap import Estimate, bootstrap
+from benchmarks.baselines.bootstrap import NUM_DRAWS, Estimate, bootstrap
 from benchmarks.baselines.controls import controls
 from benchmarks.baselines.greedy import greedy_dag
 from benchmarks.baselines.result import BaselineResult
@@ -32,14 +32,15 @@ LEAST_VARIANCE = 1e-4  # of noise, in units of a variable's variance over all ro
 MEAN_ROWS, SHAPE, RATE = 0.5, 1.0, 0.5
 
 
-def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
+def fit(tasks: TaskDataset, *, seed: int, num_draws: int = NUM_DRAWS) -> BaselineResult:
     """Find graph and target probabilities, and average them over resamples.
 
     Args:
         tasks: Any; controls hit nothing.
         seed: Of the bootstrap.
+        num_draws: Resamples.
     """
-    return bootstrap(_estimate, tasks, seed=seed)
+    return bootstrap(_estimate, tasks, seed=seed, num_draws=num_draws)
 
 
 class Moments(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks.baselines.bootstrap import Estimate, bootstrap
+from benchmarks.baselines.bootstrap import NUM_DRAWS, Estimate, bootstrap
 from benchmarks.baselines.controls import controls
 from benchmarks.baselines.extras import imported
 from benchmarks.baselines.result import BaselineResult
@@ -36,12 +36,13 @@ DEPTH, NUM_RUNS = 4, 5  # the package's defaults
 JITTER = 1e-3  # noise, in standard deviations, where a task's values are all alike: our choice
 
 
-def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
+def fit(tasks: TaskDataset, *, seed: int, num_draws: int = NUM_DRAWS) -> BaselineResult:
     """Find graph and targets, and how often resamples agree.
 
     Args:
         tasks: Two of two variables or more; controls are the observational sample.
         seed: Of the bootstrap and of the search.
+        num_draws: Resamples.
 
     Raises:
         DataError: One task or one variable, or controls only.
@@ -55,7 +56,9 @@ def fit(tasks: TaskDataset, *, seed: int) -> BaselineResult:
         )
     library = imported("graphical_model_learning", method="utigsp", extra="utigsp")
     tests = imported("conditional_independence", method="utigsp", extra="utigsp")
-    return bootstrap(partial(_estimate, library, tests, others=others), tasks, seed=seed)
+    return bootstrap(
+        partial(_estimate, library, tests, others=others), tasks, seed=seed, num_draws=num_draws
+    )
 
 
 def _estimate(

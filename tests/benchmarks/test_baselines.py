@@ -27,7 +27,7 @@ def among(names):
 
 def _skipped(name):
     package, extra = PACKAGES.get(name, ("numpy", ""))
-    reason = f"{name} needs pip install 'pyro-metacadi[{extra}]'"
+    reason = f"{name} needs pip install -e '.[{extra}]'"
     return pytest.mark.skipif(find_spec(package) is None, reason=reason)
 
 
@@ -233,6 +233,14 @@ def test_tasks_that_do_not_suit_a_method_are_refused(name, tasks, message):
         baselines.fit(name, tasks, seed=0)
 
 
+@pytest.mark.parametrize("name", among(BOOTSTRAPPED))
+def test_the_number_of_resamples_is_a_choice(name):
+    tasks, _, targets = pair(sizes=(20, 10, 10))
+    assert len(baselines.fit(name, told(tasks, targets), seed=0, num_draws=2).graphs) == 2
+    with pytest.raises(ConfigError, match="num_draws"):
+        baselines.fit(name, tasks, seed=0, num_draws=0)
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(ConfigError, match=r"method: expected one of jci_pc, .*, got 'pc'\."):
         baselines.fit("pc", tiny(), seed=0)
@@ -245,7 +253,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(name, monkey
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, package, None)
     known = told(tiny(), np.array([[0, 0], [0, 1], [1, 0]]))
-    with pytest.raises(ModuleNotFoundError, match=rf"pip install 'pyro-metacadi\[{extra}\]'"):
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install -e '\.\[{extra}\]'"):
         baselines.fit(name, known, seed=0)
 
 
