@@ -6,8 +6,9 @@ assumptions 1-3). Tests are those of causal-learn; the package has no JCI of its
 from the R code that BaCaDI and MetaCaDI compare with: there, all task columns are joined, and may
 stand in conditioning sets for each other; here they are not joined.
 
-Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core, and more with the square
-of variables and tasks together. The kernel test takes the cube of rows: it is for small data only.
+Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core, up to ten on gene
+expression, where most depends on most; more with the square of variables and tasks together. The
+kernel test takes the cube of rows: it is for small data only.
 
 Source:
     Mooij, Magliacane and Claassen, Joint causal inference from multiple contexts, Journal of
