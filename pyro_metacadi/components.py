@@ -106,7 +106,8 @@ class Components:
     def build_noise(self, num_variables: int) -> Noise:
         """A noise model to be asked what it is for; the caller's random state is untouched."""
         with isolated(0):
-            noise: Noise = self._built("noise", Noise, num_variables, 1)
+            mechanisms = self._built("mechanisms", Mechanisms, num_variables)
+            noise: Noise = self._built("noise", Noise, num_variables, mechanisms.num_features)
         return noise
 
     def build_objective(self) -> MetaCaDIObjective:

@@ -74,7 +74,9 @@ class Fitted:
         Values far outside the training data are cut, with a warning (see `within_reach`).
         """
         aligned, scaling = tasks.align(self.tasks.variables), self.scaling
-        rows = within_reach(scaling.transform(aligned), aligned, reach=scaling.reach)
+        rows = within_reach(
+            scaling.transform(aligned), aligned, reach=scaling.reach, reach_in=scaling.reach_in
+        )
         return Posterior(
             self.chains,
             aligned,

@@ -186,7 +186,8 @@ def row_scores(
         )
     scaling: Any = fit.scaling
     seen, asked = (
-        within_reach(scaling.transform(part), part, reach=scaling.reach) for part in aligned
+        within_reach(scaling.transform(part), part, reach=scaling.reach, reach_in=scaling.reach_in)
+        for part in aligned
     )
     density = row_log_density(
         fit.chains,

@@ -1,6 +1,5 @@
 """What `fit` and `adapt` ask of their data, and what they warn of."""
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,10 +13,12 @@ from pyro_metacadi.data.scaling import moments, rounding
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import DataError, MetaCaDIWarning
 
-__all__ = ["REACH", "check_tasks", "warn_about", "within_reach"]
+__all__ = ["REACH", "STANDARD_DEVIATIONS", "check_tasks", "warn_about", "within_reach"]
 
 REACH = 1e6
 """Standard deviations from the training data at which float32 arithmetic is still safe."""
+
+STANDARD_DEVIATIONS = "standard deviations of the training data"
 
 
 def check_tasks(tasks: Any) -> TaskDataset:
@@ -39,19 +40,19 @@ def within_reach(
     tasks: TaskDataset,
     *,
     reach: float = REACH,
+    reach_in: str = STANDARD_DEVIATIONS,
 ) -> Sequence[Float[np.ndarray, "_ column"]]:
-    """Cut values to 10^6 standard deviations from the training data, beyond which sums overflow.
+    """Cut values that are so far from the training data that sums would overflow.
 
     Args:
         standardised: Rows of each task, in the units of the model.
         tasks: The same tasks, for their names.
-        reach: Where to cut; infinite for values that need not be.
+        reach: Where to cut.
+        reach_in: What it is counted in, for the message.
 
     Warns:
         MetaCaDIWarning: A value was cut; names at most five tasks and columns.
     """
-    if reach == math.inf:
-        return standardised
     names = [f"column {name!r}" for name in tasks.variables]
     places = [
         f"task {task!r}, {names[column] if column < len(names) else 'a covariate'}"
@@ -60,10 +61,10 @@ def within_reach(
     ]
     if places:
         warnings.warn(
-            f"rows: expected values within {reach:g} standard deviations of the training data, got "
-            f"others at {listed(places, separator='; ')}. They were cut: check the units.",
+            f"rows: expected values within {reach:g} {reach_in}, got others at "
+            f"{listed(places, separator='; ')}. They were cut: check the units.",
             MetaCaDIWarning,
-            stacklevel=4,  # the line that called `adapt`
+            stacklevel=4,  # the line that called `adapt` or `fit`
         )
     return on_each(standardised, lambda rows: np.clip(rows, -reach, reach))
 

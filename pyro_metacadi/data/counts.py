@@ -60,12 +60,12 @@ def check_counts(tasks: TaskDataset) -> TaskDataset:
     """Return `tasks` if all values are counts; rows on disk are read once, a task at a time.
 
     Raises:
-        DataError: A value is negative, has a fraction, or is too large for a float to have one.
+        DataError: A value is negative, has a fraction, or is 2^53 or more: too large to have one.
     """
     _refuse(
         tasks,
         lambda rows: (rows < 0) | (rows != np.floor(rows)) | (rows >= SMALLEST_WITHOUT_FRACTION),
-        rule="whole numbers of at least 0",
+        rule="whole numbers from 0 to below 2^53",
         fix="Pass raw counts, or use a noise model of other values.",
     )
     return tasks
@@ -94,13 +94,10 @@ class CountUnits:
         """Measure them over all tasks, in which each row counts once.
 
         Args:
-            tasks: Counts.
+            tasks: Counts (see `check_counts`).
             library_size: Whether rows have sizes; otherwise every size is 1.
-
-        Raises:
-            DataError: A value is no count.
         """
-        values = check_counts(tasks).values
+        values = tasks.values
         totals = np.concatenate([block.sum(axis=1) for block in blocks(values)])
         total = float(np.median(totals[totals > 0])) if totals.any() else 1.0
 

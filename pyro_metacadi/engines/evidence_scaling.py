@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_metacadi.checks import check_memory
-from pyro_metacadi.data.checks import REACH
+from pyro_metacadi.data.checks import REACH, STANDARD_DEVIATIONS
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
@@ -58,6 +58,7 @@ class EvidenceScaling:
     """Representation of the data and what was learned with it: all that chains share."""
 
     reach: ClassVar[float] = REACH
+    reach_in: ClassVar[str] = STANDARD_DEVIATIONS
     representation: Representation
     evidence: MechanismEvidence
 

@@ -28,6 +28,11 @@ class Scaling(Protocol):
         ...
 
     @property
+    def reach_in(self) -> str:
+        """What `reach` is counted in, for messages."""
+        ...
+
+    @property
     def units(self) -> Standardizer | Representation | CountUnits:
         """The map, for densities (see `log_derivative`)."""
         ...

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyro_metacadi.checks import NUM_SEEDS
 from pyro_metacadi.components import Components
-from pyro_metacadi.data.counts import CountUnits
+from pyro_metacadi.data.checks import within_reach
+from pyro_metacadi.data.counts import CountUnits, check_counts
 from pyro_metacadi.data.lazy_batch import batch_of
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
@@ -76,7 +77,12 @@ class SVIEngine:
         if num_steps is not None:
             options = Training(**{**vars(options), "num_steps": num_steps})
         scaling = self._scaling(tasks)
-        batch = batch_of(scaling.transform(tasks), known=tasks.known_targets, device=device)
+        if isinstance(scaling, CountScaling):  # standardised values are never so far from others
+            reach, reach_in = scaling.reach, scaling.reach_in
+            rows = within_reach(scaling.of_counts(tasks), tasks, reach=reach, reach_in=reach_in)
+        else:
+            rows = scaling.transform(tasks)
+        batch = batch_of(rows, known=tasks.known_targets, device=device)
         chains, runs = [], []
         for index in range(num_chains or 1):
             with isolated((seed + index) % NUM_SEEDS, device):
@@ -107,12 +113,17 @@ class SVIEngine:
             None if None in converged else all(converged),
         )
 
-    def _scaling(self, tasks: TaskDataset) -> SVIScaling:
-        """What the noise model asks for: standardised values, or counts."""
+    def _scaling(self, tasks: TaskDataset, *, measured_on: TaskDataset | None = None) -> SVIScaling:
+        """What the noise model asks for: standardised values, or counts, all of which are checked.
+
+        Units are those of all tasks, unless they are `measured_on` some.
+        """
         noise = self.components.build_noise(len(tasks.variables))
+        some = measured_on or tasks
         if reads_counts(noise):
-            return CountScaling(CountUnits.fit(tasks, library_size=noise.library_size))
-        return StandardScaling(Standardizer.fit(tasks))
+            check_counts(tasks)
+            return CountScaling(CountUnits.fit(some, library_size=noise.library_size))
+        return StandardScaling(Standardizer.fit(some))
 
     def _build(self, scaling: SVIScaling) -> SVIChain:
         names = scaling.units.variables
@@ -126,7 +137,7 @@ class SVIEngine:
         """What a step of gradients takes, measured on the largest task."""
         options, at = self.components.training, int(tasks.num_rows.argmax())
         largest, known = tasks[at], tasks.known_targets
-        scaling = self._scaling(largest)
+        scaling = self._scaling(tasks, measured_on=largest)
         batch = batch_of(
             scaling.transform(largest),
             known=None if known is None else known[at : at + 1],

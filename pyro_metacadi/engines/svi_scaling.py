@@ -8,16 +8,18 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from pyro_metacadi.data.checks import REACH
+from pyro_metacadi.data.checks import REACH, STANDARD_DEVIATIONS
 from pyro_metacadi.data.counts import CountUnits, check_counts
 from pyro_metacadi.data.names import listed
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.data.tasks import TaskDataset
-from pyro_metacadi.errors import DataError
+from pyro_metacadi.errors import DataError, ModelFileError
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.typing import Array
 
 __all__ = ["CountScaling", "SVIScaling", "StandardScaling"]
+
+FARTHEST = 1000
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class StandardScaling:
     """A `Standardizer` as a `Scaling`."""
 
     reach: ClassVar[float] = REACH
+    reach_in: ClassVar[str] = STANDARD_DEVIATIONS
     units: Standardizer
 
     def transform(self, tasks: TaskDataset) -> Sequence[Array]:
@@ -51,8 +54,13 @@ class StandardScaling:
 class CountScaling:
     """Counts as they are, and the `CountUnits` in which mechanisms read them, as a `Scaling`."""
 
-    reach: ClassVar[float] = math.inf
+    reach_in: ClassVar[str] = f"counts, {FARTHEST} times the total of a usual row in training"
     units: CountUnits
+
+    @property
+    def reach(self) -> float:
+        """Larger counts belong to no depth that the training rows let expect."""
+        return FARTHEST * self.units.total
 
     def transform(self, tasks: TaskDataset) -> Sequence[Array]:
         """Each task's rows as they are; those on disk are checked, and read when asked for.
@@ -60,7 +68,11 @@ class CountScaling:
         Raises:
             DataError: A value is no count, or the tasks have covariates.
         """
-        return check_counts(_without_covariates(tasks).align(self.units.variables)).arrays
+        return self.of_counts(check_counts(tasks))
+
+    def of_counts(self, tasks: TaskDataset) -> Sequence[Array]:
+        """`transform` of what is known to be counts."""
+        return _without_covariates(tasks).align(self.units.variables).arrays
 
     def tensors(self) -> dict[str, Tensor]:
         """Mean and scale, and the total of a row of size 1."""
@@ -77,7 +89,12 @@ class CountScaling:
         cls, tensors: Mapping[str, Tensor], *, variables: tuple[str, ...]
     ) -> "CountScaling":
         """The inverse of `tensors`, of names that start with ``scaling.``; errors as `Engine`."""
-        total = tensors["scaling.total"]
+        total = tensors.get("scaling.total")
+        if total is None:
+            raise ModelFileError(
+                "tensor 'scaling.total': expected the total of a model of counts, got none. Pass a "
+                "noise model of values if it was fitted with one, or save or copy the model again."
+            )
         positive = total.dtype == torch.float64 and total.shape == () and 0 < total < math.inf
         refuse_unless(bool(positive), "scaling.total", total.tolist())
         return cls(CountUnits(float(total), *_mean_and_scale(tensors, len(variables)), variables))

@@ -45,8 +45,8 @@ class Adaptation(Protocol):
         """What is each task's own, fitted to the support rows where `mask` holds.
 
         Args:
-            model: ``model.linearize(support, features)`` gives what predictions are to explain of
-                the rows, ``model.law`` the law of the rows.
+            model: ``model.linearize(support, features, mask)`` gives what predictions are to
+                explain of the rows, ``model.law`` the law of the rows.
             predictions: Of the support, given a graph. ``predictions.shared_features`` are those
                 that a readout is about, ``[*draw, task, variable, support, feature]``.
             support: Rows of every task.
@@ -78,7 +78,7 @@ class RidgeAdaptation:
     ) -> dict[str, Tensor]:
         """Closed-form readouts; padded rows weigh nothing (see `Adaptation`)."""
         features = predictions.shared_features
-        response, precision = model.linearize(support, features)
+        response, precision = model.linearize(support, features, mask)
         weight = mask.unsqueeze(-1).to(support.dtype).expand_as(support)
         if precision is not None:
             weight = weight * precision

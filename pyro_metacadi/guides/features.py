@@ -1,5 +1,7 @@
 """The nine feature blocks C_t that tell how a task deviates from its mechanisms (Section 4.2)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -15,7 +17,7 @@ def feature_blocks(
     *,
     observational: Float[Tensor, "*draw task support variable"],
     interventional: Float[Tensor, "*draw task support variable"],
-    precision: Float[Tensor, "*#draw task support variable"] | None = None,
+    residual: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "*draw task support nine variable"]:
     r"""Stack the blocks of
 
@@ -27,7 +29,7 @@ def feature_blocks(
         mask: Which support rows exist.
         observational: Predictions of the observational mechanisms.
         interventional: Predictions of the task's adapted interventional mechanisms.
-        precision: Of the noise: residuals are in units of its scale. Default 1, as above.
+        residual: What a prediction leaves of the rows, in units of the noise. Default D less it.
 
     Returns:
         The blocks on their own axis, so that predictors may flatten or share them. μ and σ are the
@@ -42,9 +44,8 @@ def feature_blocks(
     # The derivative of the root at 0 is infinite, and responses may have been learned.
     varies = variance > 0
     deviation = torch.where(varies, variance.where(varies, 1.0).sqrt(), 0.0)
-    from_obs, from_int = support - observational, support - interventional
-    if precision is not None:
-        from_obs, from_int = from_obs * precision.sqrt(), from_int * precision.sqrt()
+    left = residual or (lambda prediction: support - prediction)
+    from_obs, from_int = left(observational), left(interventional)
     shape = observational.shape
     blocks = [
         support.expand(shape),

@@ -146,13 +146,13 @@ class MetaCaDIGuide(AutoGuide):
             adapted = {**self.adaptation(self.model, predictions, support, mask), **adapted}
         features = predictions.features(adapted)
         # Predictions are in the units in which noise is additive, residuals in those of its scale.
-        response, precision = self.model.linearize(support, features)
+        response, _ = self.model.linearize(support, features, mask)
         blocks = feature_blocks(
             response,
             mask,
             observational=predictions.observe(adapted),
             interventional=mechanisms.intervene(features, adapted["readout"]),
-            precision=precision,
+            residual=lambda loc: self.model.residual(support, loc, features),
         )
         return self.predictor(blocks, mask), *(adapted[name] for name in dims)
 

@@ -6,7 +6,7 @@ from functools import partial
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
@@ -129,7 +129,7 @@ class MetaCaDIModel(PyroModule):
                     joined_at=(-3, -4),
                     size=batch.at_once,
                 )
-                residual = self._residual(batch.x, loc, features)
+                residual = self.residual(batch.x, loc, features)
                 pyro.deterministic("residual", residual, event_dim=1)
                 law = self.law(loc, features, batch.x).to_event(1)
                 return pyro.sample("x", law, obs=batch.x)
@@ -160,10 +160,26 @@ class MetaCaDIModel(PyroModule):
         return self.noise.inputs(x) if reads_counts(self.noise) else x
 
     def linearize(
-        self, x: Float[Tensor, "task sample variable"], features: Tensor
+        self,
+        x: Float[Tensor, "task sample variable"],
+        features: Tensor,
+        mask: Bool[Tensor, "task sample"] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """`Noise.linearize` of rows, of counts given their sizes."""
-        return self.noise.linearize(x, features, *sizes_of(self.noise, x))
+        """`Noise.linearize` of rows, of counts given their sizes; which exist, where it matters."""
+        sizes = sizes_of(self.noise, x)
+        if mask is not None:
+            sizes = tuple(size * mask.unsqueeze(-1) for size in sizes)
+        return self.noise.linearize(x, features, *sizes)
+
+    def residual(
+        self, x: Float[Tensor, "task sample variable"], loc: Tensor, features: Tensor
+    ) -> Float[Tensor, "*draw task sample variable"]:
+        """What predictions leave of rows, in units of the noise's scale up to a constant."""
+        if reads_counts(self.noise):
+            return self.noise.residual(x, loc, features, self.noise.size(x))
+        response, precision = self.linearize(x, features)
+        residual = response - loc
+        return residual if precision is None else residual * precision.sqrt()
 
     def law(
         self, loc: Tensor, features: Tensor, x: Float[Tensor, "task sample variable"]
@@ -197,11 +213,3 @@ class MetaCaDIModel(PyroModule):
         if not getattr(self.noise, "reads_features", True):
             features = features[..., :0]  # nobody would read what memory may have no room for
         return torch.lerp(observational, interventional, target), features
-
-    def _residual(
-        self, x: Tensor, loc: Tensor, features: Tensor
-    ) -> Float[Tensor, "*draw task sample variable"]:
-        """The noise that explains x, in units of its own scale up to a constant."""
-        response, precision = self.linearize(x, features)
-        residual = response - loc
-        return residual if precision is None else residual * precision.sqrt()

@@ -21,6 +21,7 @@ from pyro_metacadi.testing.laws import (
     close,
     empty_store,
     finite_gradients,
+    no_latent_sites,
     require,
     shaped,
 )
@@ -36,7 +37,8 @@ def check_adaptation(factory: Callable[..., Any], *, num_variables: int = 3, see
 
     It returns what it says it adapts, finite, of one row as well, with or without leading axes of
     draws; padding, the order of rows and other tasks do not matter; the rows do; gradients reach
-    rows, graph and parameters and are finite; Pyro's global store stays empty.
+    rows, graph and parameters and are finite; there are no latent sites; Pyro's global store stays
+    empty.
 
     Args:
         factory: Called without arguments, but for ``num_variables`` and ``num_features`` if it has
@@ -59,6 +61,7 @@ def check_adaptation(factory: Callable[..., Any], *, num_variables: int = 3, see
             at = Predictions(model.mechanisms, support, graph)
             return _joined(adaptation(model, at, support, mask), model, graph, support)
 
+        no_latent_sites("adaptation", adapt, graphs, support, mask)
         _check_draws(adapt, graphs, support, mask=mask)
         with torch.no_grad():
             _check_invariances(partial(adapt, graphs[0]), support, mask=mask)

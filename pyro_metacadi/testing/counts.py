@@ -11,7 +11,7 @@ from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.models.noise.counts import reads_counts
 from pyro_metacadi.testing.laws import SHAPE_FIX, ConformanceError, require, shaped
 
-__all__ = ["TYPICAL", "GivenSizes", "check_counts", "is_of_counts"]
+__all__ = ["TYPICAL", "GivenSizes", "check_reading", "is_of_counts"]
 
 TYPICAL, SPREAD = 20.0, 0.5
 """A count like many others, and the standard deviation of logarithms."""
@@ -39,12 +39,16 @@ class GivenSizes(nn.Module):
         """`Noise.linearize` of these rows."""
         return self.noise.linearize(x, features, _sizes(x))
 
+    def residual(self, x: Tensor, loc: Tensor, features: Tensor) -> Any:
+        """`CountNoise.residual` of these rows."""
+        return self.noise.residual(x, loc, features, _sizes(x))
+
     def forward(self, loc: Tensor, features: Tensor) -> Any:
         """Law of these rows."""
         return self.noise(loc, features, _sizes(loc))
 
 
-def check_counts(given: GivenSizes, x: Tensor, loc: Tensor, features: Tensor) -> None:
+def check_reading(given: GivenSizes, x: Tensor, loc: Tensor, features: Tensor) -> None:
     """Raise unless the law is one of whole numbers, and mechanisms can read any row."""
     support = given(loc, features).support
     require(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_metacadi.data.names import check_names
@@ -26,6 +25,7 @@ from pyro_metacadi.testing.laws import (
     close,
     empty_store,
     finite_gradients,
+    no_latent_sites,
     pyro_law,
     require,
     shaped,
@@ -95,14 +95,7 @@ def _check_draws(prior: Any, d: int) -> None:
         got=f"{list(law.batch_shape)} and {list(law.event_shape)}",
         fix="End with .to_event(2).",
     )
-    latent = poutine.trace(_given).get_trace(prior, torch.zeros(d)).stochastic_nodes
-    require(
-        not latent,
-        "graph_prior: latent sites of its own",
-        rule="none, which MetaCaDI would have no guide for",
-        got=", ".join(map(repr, latent)),
-        fix="Make it a torch.nn.Parameter, or train as docs/extending.md says.",
-    )
+    no_latent_sites("graph_prior", _given, prior, torch.zeros(d))
     with torch.no_grad(), pyro.plate("draws", 20, dim=-3):
         order_score, edge = sample_order_and_edges(prior, torch.zeros(d))
         order_score, edge = (v.reshape(20, *v.shape[3:]) for v in (order_score, edge))

@@ -1,11 +1,12 @@
 """Laws that parts of every kind keep, and how a broken one is told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ __all__ = [
     "close",
     "empty_store",
     "finite_gradients",
+    "no_latent_sites",
     "pyro_law",
     "require",
     "shaped",
@@ -124,6 +126,18 @@ def pyro_law(value: Any, what: str) -> None:
         rule="a distribution of pyro.distributions",
         got=f"{kind.__module__}.{kind.__qualname__}",
         fix="Import it from pyro.distributions, not from torch.",
+    )
+
+
+def no_latent_sites(what: str, part: Callable[..., Any], *inputs: Any) -> None:
+    """Raise if a part that is called with these inputs samples sites of its own."""
+    latent = poutine.trace(part).get_trace(*inputs).stochastic_nodes
+    require(
+        not latent,
+        f"{what}: latent sites of its own",
+        rule="none, which MetaCaDI would have no guide for",
+        got=", ".join(map(repr, latent)),
+        fix="Make it a torch.nn.Parameter, or train as docs/extending.md says.",
     )
 
 

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models.noise.protocol import Noise
-from pyro_metacadi.testing.counts import TYPICAL, GivenSizes, check_counts, is_of_counts
+from pyro_metacadi.testing.counts import TYPICAL, GivenSizes, check_reading, is_of_counts
 from pyro_metacadi.testing.laws import (
     SHAPE_FIX,
     built,
     empty_store,
     finite_gradients,
+    no_latent_sites,
     pyro_law,
     require,
     shaped,
@@ -37,9 +38,10 @@ def check_noise(
 
     It is built from sizes; shapes broadcast over draws; the law of one value integrates to one,
     and draws follow it; `linearize` gives a residual of mean 0 and variance 1; gradients are
-    finite, far out as well; vectorised particles work; Pyro's global store stays empty. One of
-    counts is given counts of about 20 and their sizes; it scores whole numbers, and what
-    mechanisms read is finite, of rows without any count as well.
+    finite, far out as well; vectorised particles work; there are no latent sites; Pyro's global
+    store stays empty. One of counts is given counts of about 20 and their sizes; it scores whole
+    numbers, what mechanisms read is finite, of rows without any count as well, and residuals of
+    draws have mean 0 and variance 1.
 
     Args:
         factory: Called as ``factory(num_variables, num_features)``.
@@ -56,7 +58,10 @@ def check_noise(
     with empty_store("noise"), isolated(seed):
         if of_counts:
             noise = GivenSizes(noise)
-            check_counts(noise, *inputs())
+            check_reading(noise, *inputs())
+        x, loc, features = inputs()
+        no_latent_sites("noise", noise, loc, features)
+        no_latent_sites("noise: linearize", noise.linearize, x, features)
         for draws in ((), (2,)):
             _check_shapes(noise, *inputs(draws=draws))
         _check_reading(noise, *inputs())
@@ -191,19 +196,33 @@ def _check_linearize(noise: Any, x: Tensor, loc: Tensor, features: Tensor) -> No
     loc = loc[:, :1].expand_as(loc)  # the rows differ in noise and features only
     drawn = noise(loc, features).sample()
     response, precision = noise.linearize(drawn, features)
-    residual = (response - loc) * (1.0 if precision is None else precision.sqrt())
+    _check_moments(
+        (response - loc) * (1.0 if precision is None else precision.sqrt()),
+        "linearize, residuals of draws",
+        unit="the precision",
+        fix="Give ``response = f + noise / sqrt(precision)``, with noise of mean 0 and variance 1.",
+    )
+    if isinstance(noise, GivenSizes):
+        _check_moments(
+            noise.residual(drawn, loc, features),
+            "residual, of draws",
+            unit="the law's standard deviation",
+            fix="Subtract the law's mean, and divide by its standard deviation.",
+        )
+
+
+def _check_moments(residual: Tensor, what: str, *, unit: str, fix: str) -> None:
     mean, variance = residual.mean(-2).abs().max(), residual.var(-2)
-    fix = "Give ``response = f + noise / sqrt(precision)``, with noise of mean 0 and variance 1."
     require(
         mean < WRONG_MOMENT,
-        "noise: linearize, residuals of draws",
+        f"noise: {what}",
         rule="mean 0",
         got=f"{mean:.2f}",
         fix=fix,
     )
     require(
         (variance - 1).abs().max() < WRONG_MOMENT,
-        "noise: linearize, residuals of draws in units of the precision",
+        f"noise: {what} in units of {unit}",
         rule="variance 1",
         got=f"{variance.flatten()[(variance - 1).abs().argmax()]:.2f}",
         fix=fix,

@@ -14,6 +14,7 @@ from pyro_metacadi.testing.laws import (
     close,
     empty_store,
     finite_gradients,
+    no_latent_sites,
     require,
     shaped,
 )
@@ -31,7 +32,8 @@ def check_target_predictor(
 
     It is built from the number of variables; logits are finite, of one row as well, with or
     without leading axes of draws; padding, the order of rows and other tasks do not matter; the
-    rows do; gradients are finite; Pyro's global store stays empty.
+    rows do; gradients are finite; there are no latent sites; Pyro's global
+    store stays empty.
 
     Args:
         factory: Called as ``factory(num_variables)``.
@@ -45,6 +47,7 @@ def check_target_predictor(
     with empty_store("predictor"), isolated(seed):
         blocks = torch.randn(2, TASKS, ROWS, NUM_BLOCKS, num_variables)
         mask = torch.arange(ROWS) < torch.tensor([ROWS, 4, 1, 5]).unsqueeze(-1)
+        no_latent_sites("predictor", predictor, blocks, mask)
         _check_shapes(predictor, blocks, mask)
         with torch.no_grad():
             _check_invariances(predictor, blocks[0], mask)

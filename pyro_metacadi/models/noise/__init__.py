@@ -24,7 +24,7 @@ __getattr__, __dir__ = attach(
         "GaussianNoise": ".gaussian",
         "HeteroscedasticNoise": ".heteroscedastic",
         "LearnedGaussianNoise": ".gaussian",
-        "NegativeBinomialNoise": ".counts",
+        "NegativeBinomialNoise": ".negative_binomial",
         "Noise": ".protocol",
         "PostNonlinearNoise": ".post_nonlinear",
         "StudentTNoise": ".student_t",
