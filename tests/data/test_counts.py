@@ -89,5 +89,6 @@ def test_what_is_no_count_is_refused_by_task_and_column(value):
     with pytest.raises(DataError) as caught:
         check_counts(tasks)
     assert str(caught.value).startswith(
-        f"counts: expected whole numbers of at least 0, got {value} at task 'task2', column 'c'. "
+        f"counts: expected whole numbers from 0 to below 2^53, got {value} at task 'task2', "
+        f"column 'c'. "
     )

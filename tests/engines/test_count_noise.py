@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
 from pyro_metacadi.comparison import compare, left_out_scores
-from pyro_metacadi.engines import svi_scaling
+from pyro_metacadi.data.counts import check_counts
+from pyro_metacadi.engines import svi, svi_scaling
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning, ModelFileError
 from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.inference.seeds import isolated
@@ -82,6 +83,73 @@ def test_large_counts_are_not_cut():
     batch = model.adapt(large)._prepared
     assert batch.x.max().item() == large.values.max()
     assert np.isfinite(model.adapt(large).log_likelihood(num_draws=2)).all()
+
+
+@pytest.mark.parametrize(("library_size", "count"), [(True, 1e12), (False, 2.0**52)])
+def test_single_counts_out_of_all_proportion_are_cut_with_a_warning(count, library_size):
+    noise = partial(NegativeBinomialNoise, library_size=library_size)
+    arrays = [rows.copy() for rows in tiny_counts().arrays]
+    arrays[0][0, 0] = count
+    wrong = TaskDataset.from_arrays(arrays)
+    message = r"rows: expected values within [\de+.]+ counts, 1000 times .* at task 'task1', column"
+    with pytest.warns(MetaCaDIWarning, match=message) as caught:
+        model = tiny_estimator(noise=noise).fit(wrong, progress=False)
+    assert caught[0].filename == __file__
+    assert all(np.isfinite(values).all() for values in model.history.values())
+    usual = tiny_estimator(noise=noise).fit(tiny_counts(), progress=False)
+    with pytest.warns(MetaCaDIWarning, match=message):
+        found = usual.adapt(wrong)
+    assert np.isfinite(found.target_probs).all()
+    assert np.isfinite(found.log_likelihood(num_draws=2)).all()
+
+
+def test_every_task_is_checked_before_memory_is_measured():
+    bad = [*tiny_counts().arrays, np.full((1, 3), 0.5)]  # in the smallest
+    with pytest.raises(DataError, match=r"counts: .* got 0.5 at task 'task5'"):
+        by_counts().memory_needed(TaskDataset.from_arrays(bad))
+
+
+def test_counts_on_disk_are_checked_once(tmp_path, monkeypatch):
+    tasks, checked = tiny_counts(), []
+    np.save(tmp_path / "rows.npy", tasks.values)
+    mapped = TaskDataset.from_memmap(tmp_path / "rows.npy", num_rows=tasks.num_rows)
+
+    def check(tasks):
+        checked.append(tasks)
+        return check_counts(tasks)
+
+    for module in (svi, svi_scaling):
+        monkeypatch.setattr(module, "check_counts", check)
+    by_counts()._engine.fit_chains(
+        mapped,
+        num_steps=2,
+        num_chains=1,
+        seed=0,
+        device=torch.device("cpu"),
+        memory=10**9,
+        progress=False,
+        callbacks=(),
+    )
+    assert len(checked) == 1
+
+
+class SizedNoise(GaussianNoise):
+    """Built only where a mechanism has features to speak of."""
+
+    def __init__(self, num_variables, num_features):
+        super().__init__(num_variables, num_features)
+        assert num_features > 1
+
+
+def test_noise_models_are_built_from_the_features_that_mechanisms_have():
+    model = tiny_estimator(noise=SizedNoise).fit(tiny_tasks(), progress=False)
+    assert np.isfinite(model.history["loss"]).all()
+
+
+def test_a_model_of_values_is_not_loaded_with_a_noise_model_of_counts(tmp_path):
+    tiny_estimator().fit(tiny_tasks(), progress=False).save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match=r"'scaling.total': .* Pass a noise model of values"):
+        MetaCaDI.load(tmp_path / "model", noise=NegativeBinomialNoise)
 
 
 def test_saved_models_come_back(tmp_path):

@@ -66,9 +66,11 @@ def test_residuals_are_in_units_of_the_noise():
     predicted = {"observational": observational, "interventional": interventional}
     precision = torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(1)) + 0.5
     plain = feature_blocks(support, mask, **predicted).unbind(-2)
-    scaled = feature_blocks(support, mask, **predicted, precision=precision).unbind(-2)
+
+    def residual(prediction):
+        return (support - prediction) * precision.sqrt()
+
+    scaled = feature_blocks(support, mask, **predicted, residual=residual).unbind(-2)
     for position, (before, after) in enumerate(zip(plain, scaled, strict=True)):
         factor = {2: precision.sqrt(), 3: precision, 5: precision.sqrt(), 6: precision}
         torch.testing.assert_close(after, before * factor.get(position, 1.0))
-    ones = feature_blocks(support, mask, **predicted, precision=torch.ones(2, 5, 3))
-    assert torch.equal(ones, torch.stack(plain, dim=-2))

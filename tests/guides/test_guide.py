@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,6 +9,7 @@ from pyro import poutine
 from pyro.infer.autoguide import AutoGuideList, AutoNormal
 from pyro.nn import PyroModule
 
+from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.guides import (
     MAMLAdaptation,
     RidgeAdaptation,
@@ -16,7 +18,7 @@ from pyro_metacadi.guides import (
 )
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models import PostNonlinearNoise
+from pyro_metacadi.models import NegativeBinomialNoise, PostNonlinearNoise
 from pyro_metacadi.ops.relax import adjacency_from_order
 from tests.helpers import given_draws, random_dag, tiny_batch, tiny_chain, traces
 
@@ -197,5 +199,26 @@ def test_the_predictor_sees_residuals_in_the_units_of_the_noise(monkeypatch):
         chain.guide(batch)
         response, precision = chain.model.noise.linearize(batch.support, seen["support"])
     torch.testing.assert_close(seen["support"], response)
-    torch.testing.assert_close(seen["precision"], precision)
+    loc = seen["observational"]
+    torch.testing.assert_close(seen["residual"](loc), (response - loc) * precision.sqrt())
     assert (response - batch.support).abs().max() > 0.01
+
+
+def test_the_predictor_sees_residuals_of_counts_by_their_law(monkeypatch):
+    chain, seen = tiny_chain(noise=NegativeBinomialNoise), {}
+    batch = TaskBatch.from_arrays([np.array([[0.0, 5.0, 60.0], [9.0, 0.0, 0.0]])])
+
+    def record(support, mask, **options):
+        seen.update(options)
+        return feature_blocks(support, mask, **options)
+
+    monkeypatch.setattr("pyro_metacadi.guides.metacadi.feature_blocks", record)
+    trace, _ = traces(chain, batch)
+    noise, loc = chain.model.noise, seen["observational"]
+    expected = noise.residual(batch.support, loc, None, noise.size(batch.support))
+    torch.testing.assert_close(seen["residual"](loc), expected)
+    # The model's site has that of its own predictions, whose law it shows.
+    law, residual = trace.nodes["x"]["fn"].base_dist, trace.nodes["residual"]["value"]
+    far = (batch.x - law.mean).abs() > law.stddev
+    assert far.any()
+    assert ((residual > 0) == (batch.x > law.mean))[far.expand_as(residual)].all()

@@ -142,6 +142,21 @@ class RawCountNoise(NegativeBinomialNoise):
         return x, None
 
 
+class PlainCountNoise(NegativeBinomialNoise):
+    def residual(self, x, loc, features, size):
+        return 2 * super().residual(x, loc, features, size)
+
+
+class LatentNoise(GaussianNoise):
+    def forward(self, loc, features):
+        return dist.Normal(loc, pyro.sample("scale", dist.LogNormal(0.0, 1.0)))
+
+
+class SampledNoise(GaussianNoise):
+    def linearize(self, x, features):
+        return x + pyro.sample("shift", dist.Normal(0.0, 1.0)), None
+
+
 class MisspeltNoise(NegativeBinomialNoise):
     response = "count"
 
@@ -205,6 +220,12 @@ NOISE = [
     (EmptyCountNoise, r"noise of counts: size: expected positive values, of rows without any"),
     (FlatCountNoise, r"noise of counts: size: expected shape \[2, 6, 1\], got \[2, 6\]"),
     (RawCountNoise, r"linearize, residuals of draws: expected mean 0"),
+    (
+        PlainCountNoise,
+        r"residual, of draws in units of the law's standard deviation: .* variance 1",
+    ),
+    (LatentNoise, r"noise: latent sites of its own: expected none, .* got 'scale'"),
+    (SampledNoise, r"noise: linearize: latent sites of its own: expected none, .* got 'shift'"),
     (MisspeltNoise, r"noise: expected response = .* got 'count' in MisspeltNoise"),
     (NoCountNoise, r"noise: expected response = .* got 'counts' in NoCountNoise"),
     (RootNoise, r"noise, at values up to \d+: precision: expected finite gradients"),
@@ -384,7 +405,13 @@ class NaNOfOneRow(SharedDeepSets):
         return super().forward(blocks, mask) * (number - 1) / (number - 1)
 
 
+class LatentPredictor(SharedDeepSets):
+    def forward(self, blocks, mask):
+        return super().forward(blocks, mask) + pyro.sample("shift", dist.Normal(0.0, 1.0))
+
+
 PREDICTORS = [
+    (LatentPredictor, r"predictor: latent sites of its own: expected none, .* got 'shift'"),
     (int, r"predictor: expected a factory of TargetPredictor parts"),
     (Transposed, r"predictor: logits: expected shape \[4, 3\], got \[3, 4\]"),
     (NaNOfOneRow, r"predictor: logits: expected finite floating-point values"),
@@ -464,7 +491,14 @@ class Infinite(MAMLAdaptation):
         return own | {"readout": own["readout"] + 0 * self.readout.sqrt()}
 
 
+class LatentAdaptation(RidgeAdaptation):
+    def __call__(self, *given):
+        shift = pyro.sample("shift", dist.Normal(0.0, 1.0))
+        return {"readout": super().__call__(*given)["readout"] + shift}
+
+
 ADAPTATIONS = [
+    (LatentAdaptation, r"adaptation: latent sites of its own: expected none, .* got 'shift'"),
     (int, r"adaptation: expected a factory of Adaptation parts, .* without adapts"),
     (Doubled, r"adaptation: readout: expected shape \[2, 4, 3, 5\], got \[2, 4, 5, 3\]"),
     (Bare, r"adaptation: expected a dict with \['readout'\], got Tensor"),

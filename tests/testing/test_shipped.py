@@ -39,7 +39,10 @@ MATRIX = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.7], [0.6, 0.3, 0.5]])
         StudentTNoise,
         PostNonlinearNoise,
         NegativeBinomialNoise,
-        partial(NegativeBinomialNoise, dispersion=0.02, library_size=False),
+        *(
+            partial(NegativeBinomialNoise, dispersion=dispersion, library_size=False)
+            for dispersion in (0.0101, 0.05, 0.5, 1.0, 3.0, 9.9)
+        ),
     ],
 )
 def test_every_noise_model_conforms(noise):

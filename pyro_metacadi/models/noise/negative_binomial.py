@@ -84,14 +84,24 @@ class NegativeBinomialNoise(CountNoise):
         mean = (size * rate).clamp(min=LEAST_MEAN)
         grown = self.dispersion * mean
         steepness = slope * grown / (1 + grown)  # of the mean of T
-        surprise = self._surprise(x, mean)
+        shape = self.dispersion.reciprocal()
+        surprise = (x + shape).digamma() - shape.digamma() - grown.log1p()
         return loc + surprise / steepness, steepness.square() / self._variance(mean)
 
     def residual(self, x: Tensor, loc: Tensor, features: Tensor, size: Tensor) -> Tensor:
-        """T less its mean, over its standard deviation, both given the prediction."""
+        r"""Pearson's residual of :math:`1 - t^x, t = 1 - 1 / (2 + 2 \mu)`, which saturates.
+
+        Mean and variance are exact, by the law's generating function. A count far above its mean,
+        or none where many were expected, says so once, not in proportion to the depth.
+        """
         mean = (self.log_rate(loc).exp() * size).clamp(min=LEAST_MEAN)
-        residual = self._surprise(x, mean) / self._variance(mean).sqrt()
-        return residual.clamp(-FARTHEST, FARTHEST)
+        shape, grown, step = self.dispersion.reciprocal(), self.dispersion * mean, 0.5 / (1 + mean)
+        # Of t^x: the logarithm of the mean, and that of the mean square less twice the former.
+        log_mean = -shape * (grown * step).log1p()
+        excess = step.square() * grown * (1 + grown) / (1 + grown * step * (2 - step))
+        relative_deviation = (shape * excess.log1p()).expm1().sqrt()
+        residual = -torch.expm1(x * torch.log1p(-step) - log_mean) / relative_deviation
+        return residual.clamp(max=FARTHEST)
 
     def forward(self, loc: Tensor, features: Tensor, size: Tensor) -> TorchDistributionMixin:
         """Negative binomial around the mean n ρ."""
@@ -99,11 +109,6 @@ class NegativeBinomialNoise(CountNoise):
         log_mean = self.log_rate(loc) + size.log()
         count = dispersion.reciprocal().expand_as(log_mean)
         return _NegativeBinomial(count, logits=log_mean + dispersion.log())
-
-    def _surprise(self, x: Tensor, mean: Tensor) -> Tensor:
-        """T less its mean, given that of the count."""
-        shape = self.dispersion.reciprocal()
-        return (x + shape).digamma() - shape.digamma() - (self.dispersion * mean).log1p()
 
     def _variance(self, mean: Tensor) -> Tensor:
         """Of T: ψ'(1/α) - E[ψ'(x + 1/α)] exactly, taken at the mean of counts that are not 0.
