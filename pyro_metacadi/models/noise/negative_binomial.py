@@ -38,10 +38,10 @@ class NegativeBinomialNoise(CountNoise):
     like its logarithm where it is large, and its mean is :math:`\log(1 + \alpha \mu)` exactly (the
     score of α has mean 0). It is linearised in the prediction at one rate, that of all rows of the
     task together: ridge regression then has a response without bias at that rate, whatever the
-    rows' sizes, and weights that do not depend on a row's own draw. A rate that all rows share
-    comes out within a few percent, from .01 to 1000 counts a row. One that differs from the others'
-    in its task by a factor of 3 comes out less different, by up to a factor of 2.3 where counts are
-    nearly Poisson's, and hardly where :math:`\alpha \mu` is above 1.
+    rows' sizes, and weights that do not depend on a row's own draw. A rate that many rows share is
+    found, however small. Where parents make a row's rate three times that of the task (a third of
+    it), it comes out too large, by a factor of up to 2.5 (1.6) where counts are nearly Poisson's,
+    and of up to 1.4 where :math:`\alpha \mu` is above 1.
 
     Args:
         num_variables: d.

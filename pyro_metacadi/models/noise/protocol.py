@@ -22,8 +22,9 @@ class Noise(Protocol):
     One with ``reads_features = False`` is given features of width 0, which saves memory.
 
     The values x are standardised, unless it has ``response = "counts"``: then they are raw counts,
-    predictions and the response are in the standardised units in which mechanisms read them, and
-    both methods are told the rows' sizes as well (see `CountNoise`, which such a model extends).
+    predictions and the response are in the standardised units in which mechanisms read them,
+    methods are told the rows' sizes as well, and residuals are the law's (see `CountNoise`, which
+    such a model extends). Otherwise residuals are those of `linearize`.
     """
 
     def linearize(
