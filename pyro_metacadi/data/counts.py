@@ -78,7 +78,8 @@ class CountUnits:
     A row's size is its total, relative to that of the median row: how deep it was measured.
 
     Attributes:
-        total: Median of the training rows' totals, those without any count left out.
+        total: Median of the training rows' totals, those without any count left out; where rows
+            have no sizes, it says which counts are out of all proportion.
         mean: Of log(1 + count / size) over all training rows, shape [variable].
         scale: Its population standard deviation, shape [variable]; 1 where it is constant.
         variables: Their names, in order.
