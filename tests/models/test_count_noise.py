@@ -21,6 +21,7 @@ from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.models import GaussianNoise, Noise, noise
 from pyro_metacadi.models.noise import NegativeBinomialNoise
 from pyro_metacadi.models.noise.counts import CountNoise, reads_counts, sizes_of
+from pyro_metacadi.models.predictions import Predictions
 from pyro_metacadi.ops.ridge import ridge_solve
 from tests.helpers import tiny_chain
 
@@ -231,8 +232,8 @@ def test_padding_leaves_readouts_as_they_are(library_size):
     readouts = []
     for rows in (support, torch.cat([support, torch.zeros(1, 30, D)], 1)):
         mask = torch.arange(rows.shape[1]).unsqueeze(0) < 5
-        seen = chain.model.mechanisms.features(chain.model.inputs(rows), torch.zeros(D, D))
-        readouts.append(RidgeAdaptation()(chain.model, seen, rows, mask))
+        seen = Predictions(chain.model.mechanisms, chain.model.inputs(rows), torch.zeros(D, D))
+        readouts.append(RidgeAdaptation()(chain.model, seen, rows, mask)["readout"])
     torch.testing.assert_close(*readouts)
 
 
