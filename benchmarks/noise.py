@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
+from pyro_metacadi.left_out import row_scores
 from pyro_metacadi.models import (
     GaussianNoise,
     HeteroscedasticNoise,
@@ -30,7 +31,6 @@ from pyro_metacadi.models import (
     StudentTNoise,
 )
 from pyro_metacadi.simulators import World
-from pyro_metacadi.tuning import row_scores
 
 OUT = Path(__file__).parent / "results" / "noise.csv"
 

@@ -27,6 +27,7 @@ ROOMS = [
     {"engines"},
     {"fitted"},
     {"estimator"},
+    {"left_out"},
     {"tuning"},
     {"comparison"},
     {

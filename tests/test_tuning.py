@@ -7,7 +7,8 @@ from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.objective import PaperObjective
-from pyro_metacadi.tuning import GRIDS, estimator_with, row_scores, tune
+from pyro_metacadi.left_out import row_scores
+from pyro_metacadi.tuning import GRIDS, estimator_with, tune
 from tests.helpers import TINY, evidence_fit, fitted, tiny_tasks, tiny_world
 
 FAST = {"sampling": Sampling(20, 10, 1, "identity"), "progress": False, "folds": 2}
@@ -42,7 +43,7 @@ def test_scores_are_of_the_tasks_that_the_model_has_not_seen(monkeypatch):
         calls.append((model._fit.tasks, support, query))
         return [np.zeros(n) for n in query.num_rows]
 
-    monkeypatch.setattr("pyro_metacadi.tuning.row_scores", spy)
+    monkeypatch.setattr("pyro_metacadi.left_out.row_scores", spy)
     tasks = TaskDataset.from_arrays(np.arange(6 * 7 * 2.0).reshape(6, 7, 2))
     tasks = tasks.concatenate(TaskDataset.from_arrays([[[1e3, 0.0], [2e3, 1.0]]], tasks=["small"]))
     tune_svi(tasks, {"graph_weight": [0.1]}, folds=3, num_steps=1)

@@ -19,8 +19,9 @@ from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning, ModelF
 from pyro_metacadi.guides import SharedDeepSets
 from pyro_metacadi.inference.seeds import isolated
 from pyro_metacadi.inference.training import Training, held_out_loss
+from pyro_metacadi.left_out import row_scores
 from pyro_metacadi.models import GaussianNoise, NegativeBinomialNoise
-from pyro_metacadi.tuning import row_scores, tune
+from pyro_metacadi.tuning import tune
 from tests.helpers import TINY, counts_of, given_draws, state, tiny_estimator, tiny_tasks, traces
 
 FAST = {"folds": 2, "support_size": 3, "num_steps": 4, "progress": False}

@@ -12,8 +12,8 @@ from pyro_metacadi.inference.empirical_bayes import informative
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.zeros import has_zeros
+from pyro_metacadi.left_out import row_scores
 from pyro_metacadi.models.families import Family
-from pyro_metacadi.tuning import row_scores
 from tests.helpers import evidence_estimator
 
 CELLS = {"num_variables": 8, "num_tasks": 16, "num_samples": 60, "technical": "10x_chromium"}
