@@ -195,8 +195,9 @@ class MetaCaDIModel(PyroModule):
         return PartlyKnownBernoulli(log_odds.unsqueeze(-2)).to_event(1)
 
     def _own_prior(self, shared: Tensor) -> dist.TorchDistribution:
-        law = dist.Normal(shared, self.mechanisms.penalty**-0.5)
-        return law.to_event(shared.dim()).mask(self.score_readout)
+        # A law makes a tensor of a number, on the host: a step on the GPU would wait for it.
+        scale = self.zero.new_full((), self.mechanisms.penalty**-0.5)
+        return dist.Normal(shared, scale).to_event(shared.dim()).mask(self.score_readout)
 
     def _predict(
         self, adjacency: Tensor, x: Tensor, target: Tensor, *own: Tensor

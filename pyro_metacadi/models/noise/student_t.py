@@ -25,7 +25,8 @@ class StudentTNoise(PyroModule):
     Readouts are adapted by the **best linear estimate**: ridge regression with the noise's variance
     :math:`s_i^2 \nu_i / (\nu_i - 2)` in place of a Gaussian's. It is the posterior mean under a
     Gaussian of matched variance; the exact one, in which outliers weigh less, has no closed form.
-    The law of x is exact.
+    The law of x is exact. That of torch waits for the host: steps on a GPU cannot be recorded
+    (`Training.cuda_graphs`).
 
     Args:
         num_variables: d.
