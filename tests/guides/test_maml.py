@@ -15,7 +15,7 @@ from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.guides import Adaptation, MAMLAdaptation, MetaCaDIGuide, known_graph
 from pyro_metacadi.inference.objective import ELBOObjective, PaperObjective
 from pyro_metacadi.inference.seeds import isolated
-from pyro_metacadi.models import HeteroscedasticNoise, Mechanisms, Predictions
+from pyro_metacadi.models import LearnedGaussianNoise, Mechanisms, Predictions
 from tests.helpers import (
     given_draws,
     random_dag,
@@ -87,7 +87,7 @@ def test_a_step_goes_down_the_gradient_written_by_hand(parameters):
 
 @KINDS
 def test_the_outer_gradient_passes_through_the_steps(parameters):
-    options = {"num_steps": 2, "learning_rate": 0.2, "noise": HeteroscedasticNoise}
+    options = {"num_steps": 2, "learning_rate": 0.2, "noise": LearnedGaussianNoise}
     chain = chain_of(parameters, width=2, dtype=torch.double, **options)
     batch = tiny_batch(dtype=torch.double)
     leaves = [*chain.model.parameters(), *chain.guide.adaptation.parameters()]

@@ -136,6 +136,8 @@ def test_gradients_are_those_of_finite_differences(cls):
     model = in_general_position(cls)
     names = [name for name, _ in model.named_parameters()]
     given = [value.requires_grad_() for value in inputs(sample=2)]
+    if cls is HeteroscedasticNoise:  # takes features as given, see below
+        given[-1].requires_grad_(False)
     given += [value.detach().clone().requires_grad_() for value in model.parameters()]
 
     def apply(x, loc, features, *parameters):
@@ -243,10 +245,21 @@ def test_heteroscedastic_scales_follow_the_features_within_their_limit():
     model, (x, loc, features) = HeteroscedasticNoise(D, F, limit=2.0).double(), inputs()
     with torch.no_grad():
         model.weight.normal_(generator=torch.Generator().manual_seed(2))
-    linear = torch.einsum("tisf,if->tsi", features, model.weight)
+        model.base.normal_(generator=torch.Generator().manual_seed(3))
+    linear = model.base + 0.3 * torch.einsum("tisf,if->tsi", features, model.weight)
     expected = 2 * torch.tanh(linear / 2)
     torch.testing.assert_close(model(loc, features).scale.log(), expected)
     assert model.linearize(x, features)[1].log().abs().max() <= 4
+
+
+def test_heteroscedastic_scales_pull_at_no_feature_and_no_graph():
+    model, (x, loc, features) = in_general_position(HeteroscedasticNoise), inputs()
+    features.requires_grad_()
+    precision = model.linearize(x, features)[1]
+    loss = model(loc, features).log_prob(x).sum() + precision.sum()
+    at_features, at_weight = torch.autograd.grad(loss, (features, model.weight), allow_unused=True)
+    assert at_features is None
+    assert at_weight.abs().min() > 0
 
 
 def test_post_nonlinear_predictions_are_in_the_units_of_the_inverse():
@@ -266,6 +279,7 @@ def test_post_nonlinear_predictions_are_in_the_units_of_the_inverse():
         (partial(GaussianNoise, scale=float("nan")), r"scale: expected a number > 0, got nan"),
         (partial(HeteroscedasticNoise, limit=0.0), r"limit: expected a number > 0, got 0.0"),
         (partial(HeteroscedasticNoise, limit=float("nan")), r"limit: .* got nan"),
+        (partial(HeteroscedasticNoise, rate=0.0), r"rate: expected a number > 0, got 0.0. Try 0.3"),
         (partial(StudentTNoise, degrees_of_freedom=2), r"degrees_of_freedom: .* above 2.* got 2"),
         (partial(StudentTNoise, degrees_of_freedom=60), r"degrees_of_freedom: .* got 60"),
         (partial(PostNonlinearNoise, num_steps=0), r"num_steps: expected at least 1, got 0"),
