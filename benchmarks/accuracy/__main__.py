@@ -58,7 +58,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=seed_range, default="100:120", help="default: 100:120", metavar="FROM:TO"
     )
-    parser.add_argument("--jobs", type=_positive, default=2, help="runs side by side; default: 2")
+    parser.add_argument("--jobs", type=positive, default=2, help="runs side by side; default: 2")
     parser.add_argument("--out", type=Path, default=OUT, help="the file; default: %(default)s")
     parser.add_argument("--report", action="store_true", help="run nothing")
     return parser.parse_args(argv)
@@ -86,7 +86,8 @@ def _names(known: Collection[str]) -> Callable[[str], list[str]]:
     return parse_names
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
     return int(text)

@@ -2,10 +2,6 @@
 
 import csv
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks.processes import Failed, apart, provenance
 from benchmarks.runtime.clock import peak_megabytes
 from benchmarks.runtime.measures import MEASURES, RECORDED, Size
 
@@ -76,24 +73,12 @@ def run(cell: Cell, *, limit: float) -> dict[str, Any]:
     Returns:
         A row of the file. Without `seconds` if it took too long or failed; `note` says which.
     """
-    command = [sys.executable, "-m", "benchmarks.runtime", "--one", json.dumps(vars(cell))]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(cell.threads)}
-    row = {**vars(cell), **_provenance(cell.device)}
+    row = {**vars(cell), **provenance(cell.device)}
+    arguments = ["--one", json.dumps(vars(cell)), "--limit", str(limit)]
     try:
-        done = subprocess.run(
-            [*command, "--limit", str(limit)],
-            timeout=limit,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {**row, "note": f"more than {limit:g} s"}
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return {**row, "note": f"failed: {last[:120]}"}
-    return {**row, **json.loads(done.stdout.splitlines()[-1])}
+        return {**row, **apart("benchmarks.runtime", arguments, limit=limit, threads=cell.threads)}
+    except Failed as error:
+        return {**row, "note": str(error)}
 
 
 def run_here(text: str, *, limit: float) -> str:
@@ -122,14 +107,3 @@ def append(path: Path, row: dict[str, Any]) -> None:
         if new:
             writer.writeheader()
         writer.writerow({name: row.get(name, "") for name in COLUMNS})
-
-
-def _provenance(device: str) -> dict[str, str]:
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    return {"machine": name, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"

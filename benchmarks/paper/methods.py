@@ -1,0 +1,146 @@
+"""Every method of the table: ours, what one would use instead, floors and ceilings.
+
+Ours learn from the training tasks and judge new ones, each on its own; baselines see all tasks
+together (Section 5.2). The default of this package *is* its evidence engine, so that there is no
+further row for the latter.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from benchmarks import baselines
+from benchmarks.accuracy.ceilings import target_probs
+from benchmarks.paper.worlds import Kind, Problem
+from pyro_metacadi import MetaCaDI
+from pyro_metacadi.guides import MAMLAdaptation, SharedDeepSets
+
+__all__ = ["DEFAULT", "METHODS", "Found", "Method"]
+
+DEFAULT = "metacadi"
+"""With which all others are compared."""
+
+
+class Found(NamedTuple):
+    """What a method says of a problem, and how long it took.
+
+    Attributes:
+        result: Has ``edge_probs``, ``target_probs`` of the judged tasks and ``sample``.
+        fit_seconds: Of learning; of a baseline, all.
+        adapt_seconds: Of judging new tasks; None if that is part of learning.
+    """
+
+    result: Any
+    fit_seconds: float
+    adapt_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        find: Runs it on a problem; shorter, if the second argument says so.
+        kind: ``"ours"``, ``"baseline"``, ``"floor"`` or ``"ceiling"``.
+        num_seeds: On the first so many seeds: five where a run takes over two minutes.
+        edges: Whether the graph is its own finding.
+        targets: Whether the targets are.
+        suits: Whether it can be run on a kind of world.
+    """
+
+    find: Callable[[Problem, bool], Found]
+    kind: str
+    num_seeds: int = 20
+    edges: bool = True
+    targets: bool = True
+    suits: Callable[[Kind], bool] = lambda kind: True
+
+
+def model(problem: Problem, smoke: bool, *, build: Callable[[Problem], MetaCaDI]) -> Found:
+    """Fit a MetaCaDI model, and adapt it to the new tasks, if there are any."""
+    options: Mapping[str, Any] = {"num_steps": 30} if smoke else {}
+    start = time.perf_counter()
+    fitted = build(problem).fit(
+        problem.training, seed=problem.seed, device="cpu", progress=False, **options
+    )
+    trained = time.perf_counter()
+    if problem.new is None:
+        return Found(_judged(fitted.posterior, problem), trained - start)
+    posterior = fitted.adapt(problem.new)
+    _ = posterior.target_probs  # computed when asked for
+    return Found(posterior, trained - start, time.perf_counter() - trained)
+
+
+def baseline(problem: Problem, smoke: bool, *, name: str) -> Found:
+    """Fit a baseline to all tasks."""
+    tasks = problem.together
+    if baselines.METHODS[name].told:
+        tasks = tasks.with_known_targets(problem.all_targets)
+    start = time.perf_counter()
+    found = baselines.fit(name, tasks, seed=problem.seed, num_draws=2 if smoke else None)
+    seconds = time.perf_counter() - start
+    return Found(_judged(found, problem), seconds)
+
+
+class Judged(NamedTuple):
+    """A result, of whose tasks some are scored."""
+
+    edge_probs: Any
+    target_probs: Any
+    sample: Callable[..., Any]
+
+
+def _judged(found: Any, problem: Problem) -> Judged:
+    names = list(problem.judged.tasks)
+    return Judged(found.edge_probs, found.target_probs.sel(task=names), found.sample)
+
+
+def ceiling(problem: Problem, smoke: bool) -> Found:
+    """The exact posterior of the targets, all else known; the graph is a stand-in."""
+    rows = problem.judged
+    found = baselines.fit("empty", rows, seed=0)
+    start = time.perf_counter()
+    probs = [target_probs(problem.world, one) for one in rows.arrays]
+    seconds = time.perf_counter() - start
+    targets = found.target_probs.copy(data=probs)
+    return Found(Judged(found.edge_probs, targets, found.sample), 0.0, seconds)
+
+
+def _ours(num_seeds: int, build: Callable[[], MetaCaDI]) -> Method:
+    return Method(partial(model, build=lambda problem: build()), "ours", num_seeds)
+
+
+def _baseline(name: str, num_seeds: int = 20, *, kind: str = "baseline") -> Method:
+    facts = baselines.METHODS[name]
+    find = partial(baseline, name=name)
+    return Method(find, kind, num_seeds, edges=facts.edges, targets=facts.targets)
+
+
+def _maml(parameters: str) -> Method:
+    adaptation = partial(MAMLAdaptation, parameters=parameters)
+    return _ours(5, lambda: MetaCaDI.paper(adaptation=adaptation))
+
+
+METHODS: Mapping[str, Method] = {
+    DEFAULT: _ours(20, MetaCaDI),
+    "paper": _ours(5, MetaCaDI.paper),
+    "shared": _ours(5, lambda: MetaCaDI.paper(predictor=SharedDeepSets)),
+    "intv_maml": _maml("interventional"),
+    "full_maml": _maml("all"),
+    "jci_pc": _baseline("jci_pc"),
+    "utigsp": _baseline("utigsp"),
+    "gies": _baseline("gies", 5),
+    "linear_gaussian": _baseline("linear_gaussian"),
+    "mean_shift": _baseline("mean_shift", kind="floor"),
+    "variance_ratio": _baseline("variance_ratio", kind="floor"),
+    "random": _baseline("random", kind="floor"),
+    "empty": _baseline("empty", kind="floor"),
+    "true_graph": Method(
+        partial(model, build=lambda problem: MetaCaDI(graph_prior=problem.world.adjacency)),
+        "ceiling",
+        edges=False,
+    ),
+    "ceiling": Method(ceiling, "ceiling", edges=False, suits=lambda kind: kind.density),
+}

@@ -1,0 +1,126 @@
+"""The table: mean and standard deviation over seeds, and Welch's test against the default."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.paper import published
+from benchmarks.paper.methods import DEFAULT, METHODS
+from benchmarks.paper.runs import COLUMNS, SCORES, read
+from benchmarks.paper.worlds import KINDS
+
+__all__ = ["TESTED", "joined", "printed", "summary", "welch"]
+
+LOWER_IS_BETTER = ("e_shd", "e_sid")
+TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")
+"""Scores of the hypotheses; their p-values are adjusted together, world by world."""
+
+LEVEL = 0.05
+WIDTH = 17
+KEYS = ["world", "seed", "method"]
+
+
+def joined(table: Path | None, files: Path) -> pd.DataFrame:
+    """Rows of the table, and instead of them those of the files where there are any."""
+    old = pd.read_csv(table) if table is not None and table.exists() else pd.DataFrame()
+    new = pd.DataFrame([row for file in sorted(files.glob("*/*.json")) if (row := read(file))])
+    rows = pd.concat([part for part in (old, new) if len(part)] or [old])
+    rows = rows.reindex(columns=list(COLUMNS)).fillna({"error": ""})
+    rows = rows.drop_duplicates(KEYS, keep="last")
+    order = {name: place for place, name in enumerate([*KINDS, *METHODS])}
+    rank = [rows["world"].map(order), rows["method"].map(order), rows["seed"]]
+    return rows.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and number by world, method and score, failed runs left out."""
+    done = rows[rows["error"] == ""]
+    long = done.melt(["world", "method"], value_vars=list(SCORES), var_name="score").dropna()
+    groups = long.astype({"value": float}).groupby(["world", "method", "score"])["value"]
+    return pd.DataFrame({"mean": groups.mean(), "sd": groups.std(), "n": groups.count()})
+
+
+def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
+    """Welch's t-test of every method and tested score against the default, on one world.
+
+    Returns:
+        By method and score: ``difference`` of means, its ``p``, and ``q``, p adjusted for all tests
+        of this world (Benjamini and Hochberg); NaN where a test has fewer than two runs of either,
+        or none of them differ.
+    """
+    done = rows[(rows["world"] == world) & (rows["error"] == "")]
+    own = done[done["method"] == DEFAULT]
+    tests = []
+    for method in done["method"].unique():
+        theirs = done[done["method"] == method]
+        for score in TESTED if method != DEFAULT else ():
+            a, b = (part[score].dropna().to_numpy(dtype=float) for part in (theirs, own))
+            if len(a) and len(b):
+                tests.append((method, score, a.mean() - b.mean(), _p_value(a, b)))
+    found = pd.DataFrame(tests, columns=["method", "score", "difference", "p"])
+    found = found.set_index(["method", "score"])
+    there = found["p"].notna()
+    found.loc[there, "q"] = stats.false_discovery_control(found.loc[there, "p"])
+    return found.reindex(columns=["difference", "p", "q"])
+
+
+def _p_value(a: np.ndarray, b: np.ndarray) -> float:
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return float("nan")
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+
+
+def printed(rows: pd.DataFrame) -> str:
+    """A table for each world, what the marks mean, and what others published."""
+    figures = summary(rows)
+    blocks = [
+        "\n".join([f"{name}: {kind.title}", *_lines(rows, figures, world=name)])
+        for name, kind in KINDS.items()
+        if (rows["world"] == name).any()
+    ]
+    legend = (
+        f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's "
+        f"t-test\nwith false discoveries below {LEVEL:.0%} among the tests of a world "
+        f"({', '.join(TESTED)}).\nSeconds are of one thread, other runs beside it."
+    )
+    runs = ["commit", "machine", "torch", "python"]
+    made = rows.groupby(runs, sort=False).size().rename("runs").reset_index().to_string(index=False)
+    return "\n\n".join([*blocks, legend, f"made by\n{made}", published.printed()])
+
+
+def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str]:
+    there = {score for at, _, score in figures.index if at == world}
+    scores = [score for score in SCORES if score in there]
+    tests = welch(rows, world)
+    lines = [_line("", "", scores, end="n")]
+    for method, facts in METHODS.items():
+        mine = rows[(rows["world"] == world) & (rows["method"] == method)]
+        if len(mine):
+            cells = [_cell(figures, tests, (world, method, score)) for score in scores]
+            failed = mine.loc[mine["error"] != "", "error"]
+            note = f" + {len(failed)} failed: {failed.iloc[0][:60]}" if len(failed) else ""
+            lines.append(_line(method, facts.kind, cells, end=f"{len(mine) - len(failed)}{note}"))
+    return lines
+
+
+def _line(name: str, kind: str, cells: Sequence[str], *, end: str) -> str:
+    return (f"{name:<17}{kind:<10}" + "".join(f"{cell:<{WIDTH}}" for cell in cells) + end).rstrip()
+
+
+def _cell(figures: pd.DataFrame, tests: pd.DataFrame, key: tuple[str, str, str]) -> str:
+    if key not in figures.index:
+        return "."
+    mean, spread = (float(figures[column][key]) for column in ("mean", "sd"))
+    digits = 3 if abs(mean) < 2 else 1
+    text = f"{mean:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")
+    return text + _mark(tests, key[1:])
+
+
+def _mark(tests: pd.DataFrame, key: tuple[str, str]) -> str:
+    if key not in tests.index or not tests["q"][key] < LEVEL:
+        return ""
+    higher = bool(tests["difference"][key] > 0)
+    return " -" if higher == (key[1] in LOWER_IS_BETTER) else " +"
