@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.runtime import cells, clock
+from benchmarks import processes
+from benchmarks.runtime import clock
 from benchmarks.runtime.cells import COLUMNS, Cell, append, plan, read, run
 from benchmarks.runtime.floors import scoring_floor, step_floor
 from benchmarks.runtime.report import draw_figure, exponent, extrapolated, printed
@@ -94,16 +95,16 @@ class Done:
 
 def test_a_cell_is_a_process_and_its_row_says_what_became_of_it(tmp_path, monkeypatch):
     cell, path = Cell("fit", 20, 20, "cpu", 1), tmp_path / "new" / "runtime.csv"
-    monkeypatch.setattr(cells.subprocess, "run", lambda *args, **options: Done)
+    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: Done)
     append(path, run(cell, limit=5))
 
     def too_slow(command, timeout, **options):
-        raise cells.subprocess.TimeoutExpired(command, timeout)
+        raise processes.subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(cells.subprocess, "run", too_slow)
+    monkeypatch.setattr(processes.subprocess, "run", too_slow)
     append(path, run(Cell("fit", 50, 20, "cpu", 1), limit=5))
     failed = type("Failed", (), {"returncode": 1, "stderr": "Traceback\nValueError: no"})
-    monkeypatch.setattr(cells.subprocess, "run", lambda *args, **options: failed)
+    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: failed)
     append(path, run(Cell("fit", 100, 20, "cpu", 1), limit=5))
     rows = read(path)
     assert rows["seconds"].tolist()[:1] == [1.5]
