@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import processes
 from benchmarks.runtime import clock
-from benchmarks.runtime.cells import COLUMNS, Cell, append, plan, read, run
+from benchmarks.runtime.cells import COLUMNS, Cell, append, plan, read, run, run_here
 from benchmarks.runtime.floors import scoring_floor, step_floor
 from benchmarks.runtime.report import draw_figure, exponent, extrapolated, printed
 
@@ -115,7 +115,7 @@ def test_a_cell_is_a_process_and_its_row_says_what_became_of_it(tmp_path, monkey
 
 def test_a_measure_runs_where_it_is():
     cell = json.dumps(vars(Cell("1000 scores", 5, 2, "cpu", 1)))
-    found = json.loads(cells.run_here(cell, limit=1.0))
+    found = json.loads(run_here(cell, limit=1.0))
     assert found["seconds"] > 0
     assert found["floor"] > 0
     assert found["megabytes"] > 50
