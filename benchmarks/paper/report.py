@@ -63,7 +63,8 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     found = pd.DataFrame(tests, columns=["method", "score", "difference", "p"])
     found = found.set_index(["method", "score"])
     there = found["p"].notna()
-    found.loc[there, "q"] = stats.false_discovery_control(found.loc[there, "p"])
+    if there.any():
+        found.loc[there, "q"] = stats.false_discovery_control(found.loc[there, "p"])
     return found.reindex(columns=["difference", "p", "q"])
 
 

@@ -1,0 +1,311 @@
+"""The sweep resumes and says what failed; the report tests and draws what is in its rows."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmarks import baselines, processes
+from benchmarks.accuracy.worlds import draw_problem as draw_accuracy_problem
+from benchmarks.paper import runs
+from benchmarks.paper.__main__ import main
+from benchmarks.paper.figure import draw_figure
+from benchmarks.paper.methods import METHODS
+from benchmarks.paper.report import joined, printed, summary, welch
+from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
+from benchmarks.paper.sweep import on_cluster, on_this_machine
+from benchmarks.paper.worlds import KINDS, draw_problem
+from pyro_metacadi.errors import ConfigError
+
+QUICK = ["--smoke", "--worlds", "gp", "--methods", "mean_shift,random", "--sims", "1"]
+
+
+def row(method, seed, world="gp", error="", **scores):
+    empty = dict.fromkeys(COLUMNS, "")
+    values = {"e_shd": 1.0, "e_sid": 2.0, "edge_ap": 0.5, "intv_auroc": 0.5, "intv_ap": 0.5}
+    values = {} if error else {**values, **scores}
+    return {
+        **dict.fromkeys(runs.SCORES), **empty, **values,
+        "world": world, "seed": seed, "method": method, "error": error,
+    }  # fmt: skip
+
+
+def table(*rows):
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return frame.replace({"": np.nan}).fillna({"error": ""})
+
+
+# Worlds
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_data_are_those_of_the_accuracy_benchmark(seed):
+    ours, theirs = draw_problem("gp", seed), draw_accuracy_problem("gp", seed)
+    assert ours.training == theirs.world.tasks
+    assert ours.new == theirs.few_rows(10)
+    assert (ours.intervention_targets == theirs.new.intervention_targets).all()
+    assert len(ours.together) == 40
+    assert ours.all_targets.shape == (40, 20)
+
+
+def test_controls_are_declared_and_not_judged():
+    problem = draw_problem("nn-bacadi", 0, smoke=True)
+    assert (problem.training.known_targets == np.vstack([[[0] * 5], [[-1] * 5] * 5])).all()
+    assert list(problem.judged.tasks) == ["task2", "task3", "task4", "task5", "task6"]
+    assert (problem.intervention_targets == np.eye(5)).all()
+
+
+def test_half_of_the_imbalanced_tasks_have_many_rows():
+    problem = draw_problem("gp-imbalanced", 0)
+    assert problem.judged.num_rows.tolist() == [200] * 10 + [10] * 10
+    large, small = (problem.groups[name] for name in ("large", "small"))
+    assert (problem.judged.num_rows[large] == 200).all()
+    assert (problem.judged.num_rows[small] == 10).all()
+
+
+# Runs
+
+
+@pytest.mark.parametrize("name", [name for name, facts in METHODS.items() if facts.kind != "ours"])
+def test_a_row_has_the_scores_that_are_the_methods_own(name):
+    if name == "utigsp":
+        pytest.importorskip("graphical_model_learning", reason="needs pip install -e '.[utigsp]'")
+    scores, facts = measure(Cell("gp-imbalanced", 0, name, smoke=True)), METHODS[name]
+    assert ("e_shd" in scores) == facts.edges
+    assert ("intv_ap" in scores) == ("intv_ap_small" in scores) == facts.targets
+    assert set(scores) <= set(COLUMNS)
+
+
+def test_groups_are_scored_for_themselves():
+    scores = measure(Cell("gp-imbalanced", 3, "ceiling", smoke=True))
+    together = (3 * scores["intv_auroc_large"] + 2 * scores["intv_auroc_small"]) / 5
+    assert scores["intv_auroc"] == pytest.approx(together, abs=0.25)  # not its mean, but near it
+    assert scores["intv_ap_large"] > 0.8
+
+
+@pytest.mark.filterwarnings("ignore::pyro_metacadi.errors.MetaCaDIWarning")  # after few steps
+def test_ours_judge_new_tasks_and_say_how_long_it_took():
+    scores = measure(Cell("gp", 0, "paper", smoke=True))
+    assert scores["adapt_seconds"] < scores["fit_seconds"]
+    assert 0 <= scores["intv_ap"] <= 1
+    assert 0 <= scores["e_shd"] <= 10
+
+
+def test_only_who_is_told_sees_targets(monkeypatch):
+    seen = []
+    fit = baselines.fit
+
+    def spy(name, tasks, **options):
+        seen.append(tasks.known_targets)
+        return fit(name, tasks, **options)
+
+    monkeypatch.setattr(baselines, "fit", spy)
+    for name in ("linear_gaussian", "gies"):
+        measure(Cell("gp", 0, name, smoke=True))
+    assert seen[0] is None
+    assert (seen[1] == draw_problem("gp", 0, smoke=True).all_targets).all()
+
+
+def test_methods_that_take_minutes_have_fewer_seeds():
+    cells = plan(["gp", "sergio"], ["metacadi", "full_maml", "ceiling"], range(100, 120))
+    count = pd.DataFrame(cells).groupby(["world", "method"]).size()
+    assert count["gp"].to_dict() == {"ceiling": 20, "full_maml": 5, "metacadi": 20}
+    assert count["sergio"].to_dict() == {"full_maml": 5, "metacadi": 20}  # its law has no density
+    assert [cell.seed for cell in cells[:4]] == [100, 100, 100, 101]
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path, capsys):
+    options = [*QUICK, "--files", str(tmp_path), "--jobs", "1"]
+    assert main(options) == 0
+    assert "2/2 gp 100" in capsys.readouterr().out
+    (tmp_path / "gp" / "random-100.json").unlink()
+    kept = (tmp_path / "gp" / "mean_shift-100.json").read_bytes()
+    assert main(options) == 0
+    out = capsys.readouterr().out
+    assert "1/1 gp 100 random" in out
+    assert "mean_shift" in out  # in the table
+    assert (tmp_path / "gp" / "mean_shift-100.json").read_bytes() == kept
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("text", ["", '{"world": "gp"', "[1, 2]", '{"world": "gp", "what": 1}'])
+def test_a_damaged_file_is_reported_and_computed_again(text, tmp_path, capsys):
+    cell = Cell("gp", 100, "random")
+    file = cell.file(tmp_path)
+    file.parent.mkdir()
+    file.write_text(text)
+    assert missing([cell], tmp_path, retry=False) == [cell]
+    assert f"{file}: expected a run's outcome, got " in capsys.readouterr().out
+    write(file, row("random", 100))
+    assert missing([cell], tmp_path, retry=False) == []
+
+
+def test_what_failed_is_a_row_and_is_run_again_if_asked(tmp_path):
+    cells = [Cell("gp", 100, name) for name in ("random", "empty")]
+    write(cells[0].file(tmp_path), row("random", 100, error="more than 1800 s"))
+    write(cells[1].file(tmp_path), row("empty", 100))
+    assert missing(cells, tmp_path, retry=False) == []
+    assert missing(cells, tmp_path, retry=True) == cells[:1]
+
+
+def test_a_run_that_fails_or_takes_too_long_says_so(monkeypatch):
+    too_long = run(Cell("gp", 0, "full_maml"), limit=0.5)
+    assert too_long["error"] == "more than 0.5 s"
+    assert too_long["machine"]
+    assert too_long["commit"]
+    failed = type("Done", (), {"returncode": 1, "stderr": "Traceback\nDataError: too few"})
+    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: failed)
+    monkeypatch.setattr(runs, "_origin", dict)
+    assert run(Cell("gp", 0, "jci_pc"), limit=5)["error"] == "failed: DataError: too few"
+
+
+def test_runs_are_processes_side_by_side():
+    cells = [Cell("gp", seed, "random", smoke=True) for seed in (0, 1)]
+    found = dict(on_this_machine(cells, jobs=2, limit=120))
+    assert set(found) == set(cells)
+    assert all(found[cell]["seed"] == cell.seed and not found[cell]["error"] for cell in cells)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_runs_spread_over_a_cluster():
+    distributed = pytest.importorskip("distributed", reason="needs pip install -e '.[cluster]'")
+    cells = [Cell("gp", seed, "random", smoke=True) for seed in (0, 1)]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        found = dict(on_cluster(cells, scheduler=cluster.scheduler_address, limit=120))
+    assert set(found) == set(cells)
+    for cell in cells:
+        assert not found[cell]["error"]
+        assert found[cell]["e_shd"] == measure(cell)["e_shd"]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--worlds", "gp,mars"], "expected all or names from gp, sergio, nn"),
+        (["--methods", "best"], "expected all or names from metacadi, paper"),
+        (["--sims", "0"], "expected at least 1, got 0"),
+        (["mend"], "invalid choice: 'mend'"),
+    ],
+)
+def test_an_unknown_name_is_refused_in_a_line(options, message, capsys):
+    with pytest.raises(SystemExit):
+        main(options)
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("distributed", reason="needs pip install -e '.[cluster]'")
+    monkeypatch.setattr("benchmarks.paper.sweep.PATIENCE", 1)
+    with pytest.raises(ConfigError, match="scheduler: expected a Dask scheduler at 'nowhere'"):
+        list(on_cluster([], scheduler="nowhere", limit=1))
+    assert main([*QUICK, "--files", str(tmp_path), "--scheduler", "tcp://127.0.0.1:1"]) == 2
+    assert "scheduler: expected a Dask scheduler" in capsys.readouterr().err
+
+
+def test_a_missing_extra_names_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main([*QUICK, "--files", str(tmp_path), "--scheduler", "tcp://localhost:8786"]) == 2
+    assert "pip install -e '.[cluster]'" in capsys.readouterr().err
+
+
+# Report
+
+
+def test_welch_is_welch():
+    ours, theirs = [1.0, 2.0, 3.0, 4.0], [2.0, 6.0, 7.0]
+    rows = [row("metacadi", seed, e_shd=value) for seed, value in enumerate(ours)]
+    rows += [row("jci_pc", seed, e_shd=value) for seed, value in enumerate(theirs)]
+    found = welch(table(*rows), "gp").loc[("jci_pc", "e_shd")]
+    va, vb = np.var(theirs, ddof=1) / 3, np.var(ours, ddof=1) / 4
+    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 3)
+    assert found["difference"] == 2.5
+    assert found["p"] == pytest.approx(2 * stats.t.sf(2.5 / np.sqrt(va + vb), freedom))
+    assert found["q"] == pytest.approx(found["p"])  # all other scores are constant
+
+
+def test_false_discoveries_are_controlled_among_the_tests_of_a_world():
+    rng = np.random.default_rng(0)
+    rows = [
+        row(method, seed, **{score: rng.normal(loc) for score in ("e_shd", "e_sid", "edge_ap")})
+        for method, loc in (("metacadi", 0), ("jci_pc", 1), ("gies", 2))
+        for seed in range(8)
+    ]
+    found = welch(table(*rows), "gp").dropna()
+    assert len(found) == 6
+    p = found["p"].sort_values()
+    adjusted = np.minimum.accumulate((p * 6 / np.arange(1, 7))[::-1])[::-1]
+    np.testing.assert_allclose(found["q"][p.index], adjusted.clip(upper=1))
+
+
+def test_marks_say_who_is_better():
+    rows = [row("metacadi", s, e_shd=5 + s / 99, intv_ap=0.5 + s / 99) for s in range(5)]
+    rows += [row("jci_pc", s, e_shd=9 + s / 99, intv_ap=0.9 + s / 99) for s in range(5)]
+    rows += [row("gies", 0, error="more than 1800 s")]
+    text = printed(table(*rows))
+    line = next(line for line in text.splitlines() if line.startswith("jci_pc"))
+    assert "9.0 ± 0.0 -" in line
+    assert "0.920 ± 0.016 +" in line
+    assert "0 + 1 failed: more than 1800 s" in text
+    assert "other data, other machines" in text
+    assert not next(x for x in text.splitlines() if x.startswith("metacadi")).count("+")
+
+
+def test_one_seed_has_no_spread_and_no_test():
+    rows = table(row("metacadi", 0), row("jci_pc", 0, e_shd=3.0))
+    assert welch(rows, "gp")["p"].isna().all()
+    assert "nan" not in printed(rows).split("made by")[0]
+
+
+def test_files_take_the_place_of_rows_of_the_table(tmp_path):
+    old = tmp_path / "table.csv"
+    table(row("random", 100, e_shd=1.0), row("metacadi", 100, e_shd=2.0)).to_csv(old, index=False)
+    write(Cell("gp", 100, "random").file(tmp_path), row("random", 100, e_shd=7.0))
+    found = joined(old, tmp_path)
+    assert found["method"].tolist() == ["metacadi", "random"]
+    assert found["e_shd"].tolist() == [2.0, 7.0]
+    assert joined(None, tmp_path / "none").empty
+    found.to_csv(old, index=False)
+    pd.testing.assert_frame_equal(joined(old, tmp_path), found)
+
+
+def test_the_figure_shows_means_and_deviations():
+    rows = [row("metacadi", s, e_shd=value) for s, value in enumerate((2.0, 4.0))]
+    rows += [row("empty", s, e_shd=8.0, intv_ap=None) for s in range(2)]
+    rows += [row("metacadi", 0, world="nn", e_shd=6.0)]
+    figure = draw_figure(table(*rows))
+    panels = figure.axes
+    assert panels[0].get_title() == "gp: E-SHD ↓"
+    assert len(panels) == 8
+    first = panels[0]
+    assert [bar.get_width() for bar in first.patches] == [3.0, 8.0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["metacadi", "empty"]
+    (line, *_) = first.collections[0].get_segments()
+    assert line[:, 0] == pytest.approx([3 - 2**0.5, 3 + 2**0.5])
+    assert len(panels[3].patches) == 1
+    assert panels[1].get_xscale() == "symlog"
+
+
+def test_the_summary_leaves_failures_out():
+    rows = table(row("empty", 0), row("empty", 1, e_shd=3.0), row("empty", 2, error="no"))
+    found = summary(rows).loc[("gp", "empty", "e_shd")]
+    assert found.tolist() == [2.0, pytest.approx(2**0.5), 2]
+
+
+def test_every_method_and_world_is_named_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in (*METHODS, *KINDS))
+
+
+def test_a_cell_survives_the_command_line():
+    cell = Cell("gp", 100, "random", smoke=True)
+    assert Cell(*json.loads(json.dumps(cell))) == cell
