@@ -50,7 +50,7 @@ class MetaCaDI:
         graph_prior: A probability, or a matrix ``[parent, child]`` of probabilities, in which 0
             forbids and 1 requires an edge; or a `GraphPrior` class, built as
             ``cls(num_variables)``, such as a partial of `ExpertGraphPrior` (required and forbidden
-            edges, tiers, a limit of parents) or, svi only, `ScaleFreeGraphPrior`, both of
+            edges, tiers, a limit of parents) or `ScaleFreeGraphPrior`, both of
             `pyro_metacadi.models`.
         target_prior: Prior probability that a variable is a target, whatever others are; evidence:
             None learns it, and how many targets a task has.

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphOdds
+from pyro_metacadi.inference.structured_prior import StructuredPrior
 from pyro_metacadi.models.priors import FamilyGraphPrior, GraphPrior, constraints_of
 from pyro_metacadi.ops.graphs import find_cycle
 from pyro_metacadi.ops.subsets import MOST_CANDIDATES
@@ -32,7 +33,7 @@ class EvidenceOptions:
     Attributes:
         graph_prior: Probability of an edge that the order allows, one number or a matrix
             ``[parent, child]`` in which 0 forbids and 1 requires an edge; or a factory of a
-            `FamilyGraphPrior`; None for one expected parent per variable. Unless it is one number,
+            `GraphPrior`; None for one expected parent per variable. Unless it is one number,
             graphs have the odds of their edges.
         target_prior: Probability of a task hitting a variable, whatever others it hits; None learns
             it, and how many it hits.
@@ -81,7 +82,7 @@ class EvidenceOptions:
         """What the prior says of every edge.
 
         Raises:
-            ConfigError: The matrix has another shape, or the prior is not for this engine.
+            ConfigError: The matrix has another shape, or the prior has latent sites.
         """
         if callable(self.graph_prior):
             odds = _odds_of(self.graph_prior, variables)
@@ -115,25 +116,27 @@ class EvidenceOptions:
 def _odds_of(factory: Factory, variables: Sequence[str]) -> GraphOdds:
     d = len(variables)
     prior = build_part("graph_prior", factory, GraphPrior, d, variables=variables)
-    if not isinstance(prior, FamilyGraphPrior):
-        raise ConfigError(
-            f"graph_prior: expected one that is a product over variables and their parents, with "
-            f"edge_log_odds, got {type(prior).__name__}. Use engine='svi', or an ExpertGraphPrior "
-            f"with a matrix of probabilities."
-        )
-    if not isinstance(prior.edge_log_odds, Tensor) or prior.edge_log_odds.shape != (d, d):
-        raise ConfigError(
-            f"graph_prior: expected edge_log_odds, a tensor [{d}, {d}], got "
-            f"{reprlib.repr(prior.edge_log_odds)} of {type(prior).__name__}. Make it a property."
-        )
-    odds = prior.edge_log_odds.detach().double().cpu().numpy().clip(-CERTAIN, CERTAIN)
+    structured = None if isinstance(prior, FamilyGraphPrior) else StructuredPrior(prior, d)
+    odds = _product_odds(prior, d) if structured is None else structured.edge_log_odds
+    odds = odds.clip(-CERTAIN, CERTAIN)
     np.fill_diagonal(odds, -CERTAIN)
     demands = constraints_of(prior)
     if demands is None:
-        return GraphOdds(odds)
+        return GraphOdds(odds, structured=structured)
     odds[~demands.free.cpu().numpy()] = -CERTAIN
     odds[demands.required.cpu().numpy()] = CERTAIN
-    return GraphOdds(odds, demands.tier, demands.max_indegree)
+    return GraphOdds(odds, demands.tier, demands.max_indegree, structured)
+
+
+def _product_odds(prior: FamilyGraphPrior, num_variables: int) -> Array:
+    shape, odds = (num_variables, num_variables), prior.edge_log_odds
+    if not isinstance(odds, Tensor) or odds.shape != shape:
+        raise ConfigError(
+            f"graph_prior: expected edge_log_odds, a tensor {list(shape)}, got "
+            f"{reprlib.repr(odds)} of {type(prior).__name__}. Make it a property."
+        )
+    values: Array = odds.detach().double().cpu().numpy()
+    return values
 
 
 def _probability(target_prior: Any) -> float:

@@ -203,6 +203,8 @@ def fit_evidence(
             initial_orders=_orders(families, num_chains=num_chains),
             on_draw=on_draw,
         )
+        if graph_odds.structured is not None:
+            draws = graph_odds.structured.resampled(draws, seed=seed)
         bar.update()
     evidence = _ready_to_judge(evidence, families, target_prior=target_prior, atoms=atoms)
     return EvidenceFit(evidence, draws["adjacency"], draws["log_score"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
+from pyro_metacadi.inference.structured_prior import StructuredPrior
 from pyro_metacadi.models.families import Family, members
 from pyro_metacadi.typing import Array
 
@@ -33,17 +34,19 @@ IMPOSSIBLE = -1e12
 
 @dataclass(frozen=True, eq=False)
 class GraphOdds:
-    """A prior that is a product over variables and their parents.
+    """A prior that is a product over variables and their parents, or one near another.
 
     Attributes:
         edge_log_odds: Log prior odds of every edge ``[parent, child]``, within +-`CERTAIN`.
         tier: Of each variable; those of a later tier come later in every order. None for one tier.
         max_indegree: Most parents of a variable; None for any number.
+        structured: The prior that the product is near; None if it is the prior itself.
     """
 
     edge_log_odds: Array
     tier: Sequence[int] | None = None
     max_indegree: int | None = None
+    structured: StructuredPrior | None = None
 
 
 @dataclass(frozen=True)

@@ -222,8 +222,8 @@ def sample_graphs(
         options: Of `OrderMCMC`: num_chains, seed, initial_orders, thin, num_temperatures.
 
     Returns:
-        ``adjacency`` int8 ``[chain, draw, parent, child]`` and ``log_score`` float64
-        ``[chain, draw]``.
+        ``adjacency`` int8 ``[chain, draw, parent, child]``, ``order_score`` float64
+        ``[chain, draw, variable]`` and ``log_score`` float64 ``[chain, draw]``.
     """
     check_count("num_draws", num_draws)
     check_count("warmup", warmup, minimum=0)
@@ -238,4 +238,6 @@ def sample_graphs(
     mcmc.run()
     draws = mcmc.get_samples()
     adjacency = table.adjacency(draws["parent_set"].long().transpose(0, 1))
-    return {"adjacency": adjacency, "log_score": draws["log_score"].T.contiguous()}
+    order_score = draws["order_score"].transpose(0, 1)
+    log_score = draws["log_score"].T.contiguous()
+    return {"adjacency": adjacency, "order_score": order_score, "log_score": log_score}

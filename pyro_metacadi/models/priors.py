@@ -51,7 +51,7 @@ class GraphPrior(Protocol):
 
 @runtime_checkable
 class FamilyGraphPrior(GraphPrior, Protocol):
-    """What the evidence engine asks: a prior that is a product over variables and their parents."""
+    """A prior that is a product over variables and their parents: the evidence engine's own."""
 
     @property
     def edge_log_odds(self) -> Float[Tensor, "parent child"]:
@@ -130,7 +130,8 @@ class ScaleFreeGraphPrior(PyroModule):
     r"""Hubs: how many edges point from a variable follows a power law, see `ScaleFreeEdges`.
 
     The order is uniform and lets half of the indicators count, of a hub as of any other variable.
-    The law of a row is no product over edges, so that only the engine ``svi`` can use it.
+    The law of a row is no product over edges: the evidence engine draws graphs of independent edges
+    and weighs them (`pyro_metacadi.inference.structured_prior`).
 
     Args:
         num_variables: d.

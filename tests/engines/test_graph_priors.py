@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.nn import PyroModule
@@ -124,12 +125,44 @@ def test_a_users_own_class_is_asked_for_again_when_loading(engine, tmp_path):
     assert np.array_equal(model.posterior.target_probs, again.posterior.target_probs)
 
 
-def test_hubs_are_for_the_svi_engine_and_the_other_says_so():
+@engines
+def test_hubs_are_for_both_engines(engine, tmp_path):
     prior = partial(ScaleFreeGraphPrior, exponent=1.5)
-    model = tiny_estimator(graph_prior=prior, objective="elbo").fit(tasks(), progress=False)
-    assert np.isfinite(model.history["kl_edge"]).all()
-    with pytest.raises(ConfigError, match=r"graph_prior: .* got ScaleFreeGraphPrior\. Use engine="):
-        evidence_estimator(graph_prior=prior).fit(tasks(), progress=False)
+    model = estimators(prior, objective="elbo")[engine].fit(tasks(), progress=False)
+    edges = model.posterior.edge_probs
+    assert np.isfinite(model.history["kl_edge" if engine == "svi" else "loss"]).all()
+    assert 0 < float(edges.max()) <= 1
+    model.save(tmp_path / "model")
+    assert edges.equals(MetaCaDI.load(tmp_path / "model").posterior.edge_probs)
+
+
+class Related(PyroModule):
+    """A user's without edge_log_odds: PKA and PKC have the same children, or nearly."""
+
+    def __init__(self, num_variables):
+        super().__init__()
+        self.constraints = DEMANDS(num_variables, variables=NAMES).constraints
+
+    def forward(self):
+        return RelatedRows(validate_args=False, event_shape=torch.Size([4, 4])).mask(True)
+
+
+class RelatedRows(dist.TorchDistribution):
+    arg_constraints = {}  # noqa: RUF012
+
+    def sample(self, sample_shape=()):
+        return torch.bernoulli(torch.full((*sample_shape, *self.event_shape), 0.4))
+
+    def log_prob(self, value):
+        return -2.0 * (value[..., 1, 3:] - value[..., 2, 3:]).abs().sum(-1)
+
+
+def test_a_users_law_of_edges_and_its_demands_hold_in_the_evidence_engine():
+    model = evidence_estimator(graph_prior=Related).fit(tasks(), progress=False)
+    graphs = model.posterior.sample_graphs(500, seed=1)
+    assert (graphs.sel(parent="PKC", child="Raf") == 1).all()
+    assert (graphs.sel(parent="PKA", child="Raf") == 0).all()
+    assert (graphs.sel(child="dose") == 0).all()
 
 
 class OddsOnDemand(SparseGraphPrior):
