@@ -85,7 +85,7 @@ def printed(rows: pd.DataFrame) -> str:
     legend = (
         f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's "
         f"t-test\nwith false discoveries below {LEVEL:.0%} among the tests of a world "
-        f"({', '.join(TESTED)}).\nSeconds are of one thread, other runs beside it."
+        f"({', '.join(TESTED)}).\nSeconds are processor time of one thread, adapt_seconds of all new tasks."
     )
     runs = ["commit", "machine", "torch", "python"]
     made = rows.groupby(runs, sort=False).size().rename("runs").reset_index().to_string(index=False)
