@@ -83,9 +83,10 @@ def printed(rows: pd.DataFrame) -> str:
         if (rows["world"] == name).any()
     ]
     legend = (
-        f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's "
-        f"t-test\nwith false discoveries below {LEVEL:.0%} among the tests of a world "
-        f"({', '.join(TESTED)}).\nSeconds are processor time of one thread, adapt_seconds of all new tasks."
+        f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's\n"
+        f"t-test with false discoveries below {LEVEL:.0%} among the tests of a world (of "
+        f"{', '.join(TESTED)}).\nSeconds are processor time of one thread; adapt_seconds is of "
+        f"all new tasks together."
     )
     runs = ["commit", "machine", "torch", "python"]
     made = rows.groupby(runs, sort=False).size().rename("runs").reset_index().to_string(index=False)
