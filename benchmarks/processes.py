@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["Failed", "apart", "provenance"]
+__all__ = ["Failed", "apart", "end_children_when_terminated", "provenance"]
+
+_RUNNING: set[subprocess.Popen[str]] = set()
 
 
 class Failed(RuntimeError):
@@ -32,22 +35,43 @@ def apart(
     Raises:
         Failed: There is no such line.
     """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        _RUNNING.add(child)
+        try:
+            output, errors = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"more than {limit:g} s") from error
+        finally:
+            child.kill()
+            _RUNNING.discard(child)
+    if child.returncode < 0:
+        raise Failed(f"failed: ended by signal {-child.returncode}")
+    if child.returncode:
+        raise Failed(f"failed: {' '.join(_last_line(errors).split())[:300] or 'no message'}")
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            timeout=limit,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Failed(f"more than {limit:g} s") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise Failed(f"failed: {' '.join(last.split())[:300]}")
-    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: Mapping[str, Any] = json.loads(_last_line(output))
+    except ValueError as error:
+        raise Failed(f"failed: expected JSON, got {_last_line(output)[:100]!r}") from error
     return found
+
+
+def end_children_when_terminated() -> None:
+    """Let SIGTERM end the processes of `apart`, too; they would run on, and be started again."""
+
+    def end(number: int, frame: Any) -> None:
+        for child in list(_RUNNING):
+            child.kill()
+        os._exit(128 + number)  # threads that wait for children would start the next
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def provenance(device: str = "cpu") -> dict[str, str]:

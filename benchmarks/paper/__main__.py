@@ -20,10 +20,11 @@ import pandas as pd
 from benchmarks.accuracy.__main__ import positive
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import joined, printed
+from benchmarks.paper.report import joined, printed, write_table
 from benchmarks.paper.runs import Cell, measure, missing, plan, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS
+from benchmarks.processes import end_children_when_terminated
 from pyro_metacadi.errors import ConfigError
 
 FILES = Path("out/paper")
@@ -39,18 +40,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(measure(Cell(*json.loads(arguments.one)))))
         return 0
     try:
+        check_paths(arguments)
         if arguments.action == "run":
             sweep(arguments)
+        table = joined(None if arguments.smoke else arguments.table, arguments.files)
+        report(table, arguments)
     except (ConfigError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    table = joined(None if arguments.smoke else arguments.table, arguments.files)
-    report(table, arguments)
     return 0
+
+
+def check_paths(arguments: argparse.Namespace) -> None:
+    """Whether results can be kept, before they are computed.
+
+    Raises:
+        ConfigError: A folder is none, or the table is no such table.
+    """
+    for name, folder in (("files", arguments.files), ("table", arguments.table.parent)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{name}: expected a folder, got {error}. Pass another.") from error
+    joined(arguments.table, arguments.files)
 
 
 def sweep(arguments: argparse.Namespace) -> None:
     """Run what has no file yet."""
+    end_children_when_terminated()
     seeds = range(arguments.first, arguments.first + arguments.sims)
     wanted = plan(arguments.worlds, arguments.methods, seeds, smoke=arguments.smoke)
     cells = missing(wanted, arguments.files, retry=arguments.retry)
@@ -69,7 +86,7 @@ def report(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     """Print the table; write it and the figure, unless it is a smoke test's."""
     print(printed(table))
     if len(table) and not arguments.smoke:
-        table.to_csv(arguments.table, index=False)
+        write_table(table, arguments.table)
         draw_figure(table).savefig(arguments.table.with_suffix(".png"))
 
 
@@ -92,23 +109,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="seeds, default 20; methods that take minutes run on the first five",
     )  # fmt: skip
     parser.add_argument(
-        "--first", type=int, default=FIRST_SEED, metavar="SEED", help="default: 100"
+        "--first", type=seed, default=FIRST_SEED, metavar="SEED", help="default: 100"
     )
     parser.add_argument("--jobs", type=positive, default=2, help="runs side by side; default: 2")
     parser.add_argument("--scheduler", metavar="TCP", help="of a Dask cluster: tcp://host:8786")
     parser.add_argument(
-        "--limit", type=float, default=LIMIT, help="seconds a run may take; default: %(default)s"
+        "--limit", type=seconds, default=LIMIT, help="seconds a run may take; default: %(default)s"
     )
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument(
         "--smoke", action="store_true", help="small worlds and short runs: does it all work?"
     )
-    parser.add_argument("--files", type=Path, help=f"folder of the runs; default: {FILES}")
+    parser.add_argument(
+        "--files", type=Path, default=FILES, help="folder of the runs; default: %(default)s"
+    )
     parser.add_argument("--table", type=Path, default=TABLE, help="default: %(default)s")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.files is None:
-        arguments.files = FILES.with_name("paper-smoke") if arguments.smoke else FILES
+    if arguments.smoke:  # never to be taken for the others
+        arguments.files /= "smoke"
     return arguments
 
 
@@ -120,7 +139,21 @@ def chosen(text: str, *, known: Sequence[str]) -> list[str]:
         raise argparse.ArgumentTypeError(
             f"expected all or names from {', '.join(known)}, got {unknown[0]!r}"
         )
-    return names
+    return list(dict.fromkeys(names))
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 on."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A positive number of them, at most a week."""
+    if not 0 < float(text) <= 7 * 24 * 3600:
+        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and up to a week, got {text}")
+    return float(text)
 
 
 if __name__ == "__main__":

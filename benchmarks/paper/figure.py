@@ -18,7 +18,13 @@ PANELS = {
     "intv_auroc": "Intv-AUROC ↑",
     "intv_ap": "Intv-AUPRC ↑ (average precision)",
 }
-COLOURS = {"ours": "#D55E00", "baseline": "#0072B2", "floor": "0.7", "ceiling": "#009E73"}
+COLOURS = {
+    "ours": "#D55E00",
+    "told": "#56B4E9",
+    "baseline": "#0072B2",
+    "floor": "0.7",
+    "ceiling": "#009E73",
+}
 """Of kinds of methods; told apart also by the colour-blind."""
 
 

@@ -11,8 +11,10 @@ from benchmarks.paper import published
 from benchmarks.paper.methods import DEFAULT, METHODS
 from benchmarks.paper.runs import COLUMNS, SCORES, read
 from benchmarks.paper.worlds import KINDS
+from pyro_metacadi._files import staged_file
+from pyro_metacadi.errors import ConfigError
 
-__all__ = ["TESTED", "joined", "printed", "summary", "welch"]
+__all__ = ["TESTED", "joined", "printed", "read_table", "summary", "welch", "write_table"]
 
 LOWER_IS_BETTER = ("e_shd", "e_sid")
 TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")
@@ -21,23 +23,63 @@ TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")
 LEVEL = 0.05
 WIDTH = 17
 KEYS = ["world", "seed", "method"]
+REMEDY = "Pass another: --table."
+SECONDS = ("fit_seconds", "adapt_seconds")
+COMPARED = ("ours", "told", "baseline")
+"""Kinds of methods that are tested; floors and ceilings are not hypotheses."""
 
 
 def joined(table: Path | None, files: Path) -> pd.DataFrame:
-    """Rows of the table, and instead of them those of the files where there are any."""
-    old = pd.read_csv(table) if table is not None and table.exists() else pd.DataFrame()
+    """Rows of the table and of the files: of each run the latest that did not fail.
+
+    Raises:
+        ConfigError: The table has other columns.
+    """
+    old = read_table(table) if table is not None and table.exists() else pd.DataFrame()
     new = pd.DataFrame([row for file in sorted(files.glob("*/*.json")) if (row := read(file))])
     rows = pd.concat([part for part in (old, new) if len(part)] or [old])
     rows = rows.reindex(columns=list(COLUMNS)).fillna({"error": ""})
-    rows = rows.drop_duplicates(KEYS, keep="last")
+    rows = rows[rows["world"].isin(list(KINDS)) & rows["method"].isin(list(METHODS))]
+    rows = rows.assign(good=rows["error"] == "").sort_values(["good", "date"])
+    rows = rows.drop_duplicates(KEYS, keep="last").drop(columns="good")
     order = {name: place for place, name in enumerate([*KINDS, *METHODS])}
     rank = [rows["world"].map(order), rows["method"].map(order), rows["seed"]]
     return rows.iloc[np.lexsort(rank[::-1])].reset_index(drop=True)
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows of a CSV that `write_table` wrote.
+
+    Raises:
+        ConfigError: It has other columns.
+    """
+    texts = ("world", "method", "error", "commit", "machine", "torch", "python", "date")
+    try:
+        rows = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+    except ValueError as error:  # pandas' own are of this kind
+        raise ConfigError(f"{path}: expected a table of runs, got: {error}. {REMEDY}") from error
+    if tuple(rows.columns) != COLUMNS:
+        got = ", ".join(map(str, rows.columns))[:100]
+        raise ConfigError(f"{path}: expected the columns of a table of runs, got {got}. {REMEDY}")
+    return rows
+
+
+def write_table(rows: pd.DataFrame, path: Path) -> None:
+    """Write a CSV, whole or not at all."""
+    with staged_file(path) as fresh:
+        rows.to_csv(fresh, index=False)
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number by world, method and score, failed runs left out."""
+    """Mean, standard deviation and number by world, method and score, failed runs left out.
+
+    Seconds are those of the machine that most runs were made on.
+    """
     done = rows[rows["error"] == ""]
+    for machine in done["machine"].mode()[:1]:
+        done = done.assign(
+            **{name: done[name].where(done["machine"] == machine) for name in SECONDS}
+        )
     long = done.melt(["world", "method"], value_vars=list(SCORES), var_name="score").dropna()
     groups = long.astype({"value": float}).groupby(["world", "method", "score"])["value"]
     return pd.DataFrame({"mean": groups.mean(), "sd": groups.std(), "n": groups.count()})
@@ -54,7 +96,8 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     done = rows[(rows["world"] == world) & (rows["error"] == "")]
     own = done[done["method"] == DEFAULT]
     tests = []
-    for method in done["method"].unique():
+    rivals = [name for name in done["method"].unique() if METHODS[name].kind in COMPARED]
+    for method in rivals:
         theirs = done[done["method"] == method]
         for score in TESTED if method != DEFAULT else ():
             a, b = (part[score].dropna().to_numpy(dtype=float) for part in (theirs, own))
@@ -85,8 +128,9 @@ def printed(rows: pd.DataFrame) -> str:
     legend = (
         f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's\n"
         f"t-test with false discoveries below {LEVEL:.0%} among the tests of a world (of "
-        f"{', '.join(TESTED)}).\nSeconds are processor time of one thread; adapt_seconds is of "
-        f"all new tasks together."
+        f"{', '.join(TESTED)};\nours, told and baselines). Told: knows all targets. Seconds are "
+        f"processor time of one thread, on the\nmachine of most runs; adapt_seconds is of all new "
+        f"tasks together."
     )
     runs = ["commit", "machine", "torch", "python"]
     made = rows.groupby(runs, sort=False).size().rename("runs").reset_index().to_string(index=False)

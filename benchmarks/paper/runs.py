@@ -88,10 +88,18 @@ def read(file: Path) -> dict[str, Any] | None:
         row, what = None, str(error)
     else:
         what = f"other fields: {row!r:.60}"
-    if not isinstance(row, dict) or set(row) - set(COLUMNS) or not {"world", "error"} <= set(row):
+    name = (file.parent.name, file.stem)
+    if not isinstance(row, dict) or set(row) - set(COLUMNS) or _name(row) != name:
         print(f"{file}: expected a run's outcome, got {what}. It is computed again.", flush=True)
         return None
     return row
+
+
+def _name(row: dict[str, Any]) -> tuple[str, str] | None:
+    """Folder and stem of a row's file, see `Cell.file`; None for what is no row."""
+    if not {"world", "seed", "method", "error"} <= set(row):
+        return None
+    return str(row["world"]), f"{row['method']}-{row['seed']}"
 
 
 def write(file: Path, row: dict[str, Any]) -> None:
@@ -153,9 +161,13 @@ def _scores(found: Found, problem: Problem, *, method: Method) -> dict[str, floa
 
 
 def _origin() -> dict[str, str]:
-    """Commit of the code, machine and versions, and the date."""
+    """Commit of the code, machine and versions, and the time (UTC)."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
     folder = Path(__file__).parent
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    commit = done.stdout.strip() or "unknown"
-    return {"commit": commit, **provenance(), "date": time.strftime("%Y-%m-%d")}
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        commit = done.stdout.strip()
+    except OSError:  # no git
+        commit = ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    return {"commit": commit or "unknown", **provenance(), "date": when}

@@ -14,7 +14,7 @@ from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import joined, printed, summary, welch
+from benchmarks.paper.report import joined, printed, summary, welch, write_table
 from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS, draw_problem
@@ -121,17 +121,22 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, capsys):
     options = [*QUICK, "--files", str(tmp_path), "--jobs", "1"]
     assert main(options) == 0
     assert "2/2 gp 100" in capsys.readouterr().out
-    (tmp_path / "gp" / "random-100.json").unlink()
-    kept = (tmp_path / "gp" / "mean_shift-100.json").read_bytes()
+    folder = tmp_path / "smoke" / "gp"  # never to be taken for a run of full size
+    (folder / "random-100.json").unlink()
+    kept = (folder / "mean_shift-100.json").read_bytes()
     assert main(options) == 0
     out = capsys.readouterr().out
     assert "1/1 gp 100 random" in out
     assert "mean_shift" in out  # in the table
-    assert (tmp_path / "gp" / "mean_shift-100.json").read_bytes() == kept
+    assert (folder / "mean_shift-100.json").read_bytes() == kept
+    assert joined(None, tmp_path).empty
     assert not list(tmp_path.rglob("*.part"))
 
 
-@pytest.mark.parametrize("text", ["", '{"world": "gp"', "[1, 2]", '{"world": "gp", "what": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"world": "gp"', "[1, 2]", '{"world": "gp", "what": 1}', json.dumps(row("empty", 100))],
+)
 def test_a_damaged_file_is_reported_and_computed_again(text, tmp_path, capsys):
     cell = Cell("gp", 100, "random")
     file = cell.file(tmp_path)
@@ -152,14 +157,19 @@ def test_what_failed_is_a_row_and_is_run_again_if_asked(tmp_path):
 
 
 def test_a_run_that_fails_or_takes_too_long_says_so(monkeypatch):
-    too_long = run(Cell("gp", 0, "full_maml"), limit=0.5)
+    cell = Cell("gp", 0, "full_maml")
+    too_long = run(cell, limit=0.5)
     assert too_long["error"] == "more than 0.5 s"
     assert too_long["machine"]
     assert too_long["commit"]
-    failed = type("Done", (), {"returncode": 1, "stderr": "Traceback\nDataError: too few"})
-    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: failed)
-    monkeypatch.setattr(runs, "_origin", dict)
-    assert run(Cell("gp", 0, "jci_pc"), limit=5)["error"] == "failed: DataError: too few"
+
+    def apart(*arguments, **options):
+        raise processes.Failed("failed: DataError: too few")
+
+    monkeypatch.setattr(runs, "apart", apart)
+    monkeypatch.setenv("PATH", "")  # and there is no git
+    assert run(cell, limit=5)["error"] == "failed: DataError: too few"
+    assert run(cell, limit=5)["commit"] == "unknown"
 
 
 def test_runs_are_processes_side_by_side():
@@ -193,12 +203,32 @@ def test_runs_spread_over_a_cluster():
         (["--methods", "best"], "expected all or names from metacadi, paper"),
         (["--sims", "0"], "expected at least 1, got 0"),
         (["mend"], "invalid choice: 'mend'"),
+        (["--limit", "nan"], "expected seconds, above 0 and up to a week, got nan"),
+        (["--limit", "-1"], "expected seconds, above 0 and up to a week, got -1"),
+        (["--first", "-1"], "expected at least 0, got -1"),
     ],
 )
 def test_an_unknown_name_is_refused_in_a_line(options, message, capsys):
     with pytest.raises(SystemExit):
         main(options)
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "world\n"])
+def test_a_table_that_is_none_is_named_before_anything_runs(text, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    assert main([*QUICK, "--files", str(tmp_path / "files"), "--table", str(table)]) == 2
+    assert f"{table}: expected " in capsys.readouterr().err
+    assert table.read_text() == text
+    assert main([*QUICK, "--files", str(table)]) == 2
+    assert "files: expected a folder" in capsys.readouterr().err
+
+
+def test_a_name_given_twice_is_run_once(tmp_path, capsys):
+    options = ["--smoke", "--worlds", "gp,gp", "--methods", "random,random", "--sims", "1"]
+    assert main([*options, "--files", str(tmp_path)]) == 0
+    assert "1/1 gp 100 random" in capsys.readouterr().out
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys):
@@ -264,16 +294,45 @@ def test_one_seed_has_no_spread_and_no_test():
     assert "nan" not in printed(rows).split("made by")[0]
 
 
-def test_files_take_the_place_of_rows_of_the_table(tmp_path):
+def test_of_a_run_the_latest_that_did_not_fail_counts(tmp_path):
     old = tmp_path / "table.csv"
-    table(row("random", 100, e_shd=1.0), row("metacadi", 100, e_shd=2.0)).to_csv(old, index=False)
-    write(Cell("gp", 100, "random").file(tmp_path), row("random", 100, e_shd=7.0))
+    dated = [
+        {**row("random", 100, e_shd=1.0), "date": "2026-01-02 00:00:00", "commit": "0612345678"},
+        {**row("metacadi", 100, e_shd=2.0), "date": "2026-01-02 00:00:00"},
+        {**row("metacadi", 101, error="more than 1 s"), "date": "2026-01-03 00:00:00"},
+        {**row("gone", 100), "date": "2026-01-03 00:00:00"},  # a method that was
+    ]
+    write_table(table(*dated), old)
+    for seed, outcome in (
+        (100, {**row("random", 100, e_shd=7.0), "date": "2026-01-01 00:00:00"}),
+        (101, {**row("metacadi", 101, e_shd=3.0), "date": "2026-01-01 00:00:00"}),
+        (100, {**row("metacadi", 100, error="no"), "date": "2026-01-05 00:00:00"}),
+    ):
+        write(Cell("gp", seed, outcome["method"]).file(tmp_path), outcome)
     found = joined(old, tmp_path)
-    assert found["method"].tolist() == ["metacadi", "random"]
-    assert found["e_shd"].tolist() == [2.0, 7.0]
+    assert found["method"].tolist() == ["metacadi", "metacadi", "random"]
+    assert found["e_shd"].tolist() == [2.0, 3.0, 1.0]
+    assert found["commit"].iloc[-1] == "0612345678"
     assert joined(None, tmp_path / "none").empty
-    found.to_csv(old, index=False)
-    pd.testing.assert_frame_equal(joined(old, tmp_path), found)
+    write_table(found, old)
+    pd.testing.assert_frame_equal(joined(old, tmp_path / "none"), found, check_dtype=False)
+
+
+def test_floors_and_ceilings_are_no_hypotheses():
+    rows = [row(name, s, e_shd=s % 7) for name in ("metacadi", "jci_pc") for s in range(5)]
+    alone = welch(table(*rows), "gp")
+    rows += [
+        row(name, s, e_shd=50 + s) for name in ("random", "empty", "ceiling") for s in range(5)
+    ]
+    pd.testing.assert_frame_equal(welch(table(*rows), "gp"), alone)
+
+
+def test_seconds_are_those_of_one_machine():
+    rows = [{**row("metacadi", s, fit_seconds=3.0), "machine": "slow"} for s in range(3)]
+    rows += [{**row("metacadi", 9, fit_seconds=1.0), "machine": "fast"}]
+    found = summary(table(*rows)).loc[("gp", "metacadi")]
+    assert found.loc["fit_seconds"].tolist()[::2] == [3.0, 3]
+    assert found.loc["e_shd", "n"] == 4
 
 
 def test_the_figure_shows_means_and_deviations():

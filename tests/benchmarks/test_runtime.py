@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import processes
-from benchmarks.runtime import clock
+from benchmarks.runtime import cells, clock
 from benchmarks.runtime.cells import COLUMNS, Cell, append, plan, read, run, run_here
 from benchmarks.runtime.floors import scoring_floor, step_floor
 from benchmarks.runtime.report import draw_figure, exponent, extrapolated, printed
@@ -94,22 +94,22 @@ class Done:
 
 
 def test_a_cell_is_a_process_and_its_row_says_what_became_of_it(tmp_path, monkeypatch):
-    cell, path = Cell("fit", 20, 20, "cpu", 1), tmp_path / "new" / "runtime.csv"
-    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: Done)
-    append(path, run(cell, limit=5))
+    path, outcomes = tmp_path / "new" / "runtime.csv", iter([Done, "more than 5 s", "failed: no"])
 
-    def too_slow(command, timeout, **options):
-        raise processes.subprocess.TimeoutExpired(command, timeout)
+    def apart(module, arguments, *, limit, threads):
+        assert (module, limit, threads) == ("benchmarks.runtime", 5, 1)
+        outcome = next(outcomes)
+        if isinstance(outcome, str):
+            raise processes.Failed(outcome)
+        return json.loads(outcome.stdout.splitlines()[-1])
 
-    monkeypatch.setattr(processes.subprocess, "run", too_slow)
-    append(path, run(Cell("fit", 50, 20, "cpu", 1), limit=5))
-    failed = type("Failed", (), {"returncode": 1, "stderr": "Traceback\nValueError: no"})
-    monkeypatch.setattr(processes.subprocess, "run", lambda *args, **options: failed)
-    append(path, run(Cell("fit", 100, 20, "cpu", 1), limit=5))
+    monkeypatch.setattr(cells, "apart", apart)
+    for size in (20, 50, 100):
+        append(path, run(Cell("fit", size, 20, "cpu", 1), limit=5))
     rows = read(path)
     assert rows["seconds"].tolist()[:1] == [1.5]
     assert rows["seconds"].isna().tolist() == [False, True, True]
-    assert rows["note"].tolist()[1:] == ["more than 5 s", "failed: ValueError: no"]
+    assert rows["note"].tolist()[1:] == ["more than 5 s", "failed: no"]
     assert (rows["machine"].str.len() > 5).all()
 
 

@@ -23,7 +23,8 @@ class HeteroscedasticNoise(PyroModule):
     Scales take features, and the graph behind them, as given: they give neither a gradient, and
     what depends on the parents is learned at `rate` of the speed of the rest. Otherwise values that
     a wrong graph predicts badly are soon explained as noise, and edges and targets are worse, not
-    better, than with noise of one scale (docs/accuracy.md).
+    better, than with noise of one scale (docs/accuracy.md). Gradient steps of an adaptation
+    (`MAMLAdaptation`) take scales as given, too.
 
     Args:
         num_variables: d.

@@ -1,0 +1,89 @@
+"""What became of a computation in a process of its own is always told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmarks import processes
+from benchmarks.processes import Failed, apart, provenance
+
+PROGRAM = """
+import json, os, sys, time
+what = sys.argv[1]
+if what == "fail":
+    print("noise", file=sys.stderr)
+    raise ValueError("too  few")
+if what == "die":
+    os.kill(os.getpid(), 9)
+if what == "sleep":
+    time.sleep(60)
+if what != "silent":
+    print("noise")
+    print(json.dumps({"threads": os.environ["OMP_NUM_THREADS"]}) if what == "ok" else what)
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    (tmp_path / "program_for_test.py").write_text(PROGRAM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "program_for_test"
+
+
+def test_the_last_line_is_the_outcome(program):
+    assert apart(program, ["ok"], limit=30, threads=3) == {"threads": "3"}
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("fail", "failed: ValueError: too few"),
+        ("die", "failed: ended by signal 9"),
+        ("silent", "failed: expected JSON, got ''"),
+        ("words", "failed: expected JSON, got 'words'"),
+    ],
+)
+def test_whatever_fails_says_how(program, what, message):
+    with pytest.raises(Failed) as caught:
+        apart(program, [what], limit=30)
+    assert str(caught.value) == message
+
+
+def test_what_takes_too_long_is_ended(program):
+    start = time.monotonic()
+    with pytest.raises(Failed, match=r"more than 0.5 s"):
+        apart(program, ["sleep"], limit=0.5)
+    assert time.monotonic() - start < 20
+    assert not processes._RUNNING
+
+
+def test_children_end_with_their_parent(program, tmp_path):
+    parent = (
+        "from benchmarks.processes import *\nend_children_when_terminated()\n"
+        f"apart({program!r}, ['sleep'], limit=60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    with subprocess.Popen([sys.executable, "-c", parent], env=environment) as running:
+        children = []
+        while not children and running.poll() is None:
+            time.sleep(0.2)
+            listed = subprocess.run(
+                ["ps", "-o", "pid=", "--ppid", str(running.pid)],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            children = listed.stdout.split()
+        running.terminate()
+        assert running.wait(20) == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{children[0]}") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{children[0]}")
+
+
+def test_where_it_ran_is_known():
+    assert set(provenance()) == {"machine", "torch", "python"}
+    assert "cores" in provenance()["machine"]
