@@ -28,7 +28,7 @@ def row(method, seed, world="gp", error="", **scores):
     values = {"e_shd": 1.0, "e_sid": 2.0, "edge_ap": 0.5, "intv_auroc": 0.5, "intv_ap": 0.5}
     values = {} if error else {**values, **scores}
     return {
-        **dict.fromkeys(runs.SCORES), **empty, **values,
+        **empty, **dict.fromkeys(runs.SCORES), **values,
         "world": world, "seed": seed, "method": method, "error": error,
     }  # fmt: skip
 
