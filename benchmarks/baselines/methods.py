@@ -50,6 +50,7 @@ METHODS: Mapping[str, Method] = {
     "utigsp": Method("utigsp", bootstrapped=True),
     "gies": Method("gies", targets=False, told=True, bootstrapped=True),
     "linear_gaussian": Method("linear_gaussian", bootstrapped=True),
+    "bacadi": Method("bacadi"),
     "mean_shift": _without_model(mean_shift),
     "variance_ratio": _without_model(variance_ratio),
     "empty": Method("empty_graph", targets=False),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import baselines
-from benchmarks.baselines import jci_pc
+from benchmarks.baselines import bacadi, jci_pc
 from pyro_metacadi import TaskDataset, metrics
 from pyro_metacadi.errors import ConfigError, DataError
 
@@ -32,8 +32,21 @@ def _skipped(name):
 
 
 BOOTSTRAPPED = ("jci_pc", "utigsp", "gies", "linear_gaussian")
+SOLVERS = (*BOOTSTRAPPED, "bacadi")
 WITHOUT_MODEL = ("mean_shift", "variance_ratio")
 BLIND = tuple(name for name, method in baselines.METHODS.items() if not method.told)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """Particles of small worlds may hurry, and where nothing is to be found, stop soon."""
+    monkeypatch.setattr(bacadi, "NUM_STEPS", 30)
+    monkeypatch.setattr(bacadi, "LEARNING_RATE", 0.03)
+
+
+@pytest.fixture
+def enough_steps(few_steps, monkeypatch):
+    monkeypatch.setattr(bacadi, "NUM_STEPS", 400)
 
 
 def world(weights, *, sizes, seed=0, value=3.0, scale=1.0):
@@ -68,7 +81,8 @@ def told(tasks, targets):
     return tasks.with_known_targets(targets)
 
 
-@pytest.mark.parametrize("name", among(BOOTSTRAPPED))
+@pytest.mark.usefixtures("enough_steps")
+@pytest.mark.parametrize("name", among(SOLVERS))
 def test_an_easy_world_is_solved(name):
     tasks, adjacency, targets = collider()
     found = baselines.fit(name, told(tasks, targets), seed=0)
@@ -89,7 +103,8 @@ def test_who_is_changed_most_is_suspected_most(name, value, scale):
     assert scores["e_shd"] == scores["empty_shd"] == 3
 
 
-@pytest.mark.parametrize("name", among(BOOTSTRAPPED))
+@pytest.mark.usefixtures("enough_steps")
+@pytest.mark.parametrize("name", among(SOLVERS))
 def test_a_pair_is_oriented(name):
     tasks, _, targets = pair()
     found = baselines.fit(name, told(tasks, targets), seed=0)
