@@ -50,6 +50,7 @@ METHODS: Mapping[str, Method] = {
     "utigsp": Method("utigsp", bootstrapped=True),
     "gies": Method("gies", targets=False, told=True, bootstrapped=True),
     "linear_gaussian": Method("linear_gaussian", bootstrapped=True),
+    "dcdi_g": Method("dcdi_g", bootstrapped=True),
     "bacadi": Method("bacadi"),
     "mean_shift": _without_model(mean_shift),
     "variance_ratio": _without_model(variance_ratio),
@@ -71,7 +72,8 @@ def fit(
         name: One of `METHODS`.
         tasks: Rows as they are; log-normalise counts before.
         seed: Of resampling and of the method itself.
-        num_draws: Resamples of those methods that are bootstrapped; by default 20, with kernels 5.
+        num_draws: Resamples of those methods that are bootstrapped; by default 20, with kernels
+            and of DCDI-G 5.
 
     Raises:
         ConfigError: There is no such method, or `num_draws` is no such number.

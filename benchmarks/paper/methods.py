@@ -134,6 +134,8 @@ METHODS: Mapping[str, Method] = {
     "jci_pc": _baseline("jci_pc"),
     "utigsp": _baseline("utigsp"),
     "gies": _baseline("gies", 5, kind="told"),
+    "dcdi_g": _baseline("dcdi_g"),
+    "bacadi": _baseline("bacadi", 2),
     "linear_gaussian": _baseline("linear_gaussian"),
     "mean_shift": _baseline("mean_shift", kind="floor"),
     "variance_ratio": _baseline("variance_ratio", kind="floor"),

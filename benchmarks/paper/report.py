@@ -39,6 +39,7 @@ def joined(table: Path | None, files: Path) -> pd.DataFrame:
     new = pd.DataFrame([row for file in sorted(files.glob("*/*.json")) if (row := read(file))])
     rows = pd.concat([part for part in (old, new) if len(part)] or [old])
     rows = rows.reindex(columns=list(COLUMNS)).fillna({"error": ""})
+    rows = rows.astype(dict.fromkeys(SCORES, float))
     rows = rows[rows["world"].isin(list(KINDS)) & rows["method"].isin(list(METHODS))]
     rows = rows.assign(good=rows["error"] == "").sort_values(["good", "date"])
     rows = rows.drop_duplicates(KEYS, keep="last").drop(columns="good")

@@ -10,6 +10,7 @@ from scipy import stats
 
 from benchmarks import baselines, processes
 from benchmarks.accuracy.worlds import draw_problem as draw_accuracy_problem
+from benchmarks.baselines import bacadi, dcdi_g
 from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.figure import draw_figure
@@ -70,7 +71,10 @@ def test_half_of_the_imbalanced_tasks_have_many_rows():
 
 
 @pytest.mark.parametrize("name", [name for name, facts in METHODS.items() if facts.kind != "ours"])
-def test_a_row_has_the_scores_that_are_the_methods_own(name):
+def test_a_row_has_the_scores_that_are_the_methods_own(name, monkeypatch):
+    monkeypatch.setattr(bacadi, "NUM_STEPS", 10)
+    monkeypatch.setattr(dcdi_g, "NUM_ROUNDS", 2)
+    monkeypatch.setattr(dcdi_g, "FINAL_STEPS", 5)
     if name == "utigsp":
         pytest.importorskip("graphical_model_learning", reason="needs pip install -e '.[utigsp]'")
     scores, facts = measure(Cell("gp-imbalanced", 0, name, smoke=True)), METHODS[name]
