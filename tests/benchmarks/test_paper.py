@@ -15,7 +15,7 @@ from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import joined, printed, summary, welch, write_table
+from benchmarks.paper.report import KEYS, joined, printed, summary, welch, write_table
 from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS, draw_problem
@@ -319,7 +319,8 @@ def test_of_a_run_the_latest_that_did_not_fail_counts(tmp_path):
     assert found["commit"].iloc[-1] == "0612345678"
     assert joined(None, tmp_path / "none").empty
     write_table(found, old)
-    pd.testing.assert_frame_equal(joined(old, tmp_path / "none"), found, check_dtype=False)
+    again = joined(old, tmp_path / "none")
+    pd.testing.assert_frame_equal(again[[*KEYS, "e_shd", "date"]], found[[*KEYS, "e_shd", "date"]])
 
 
 def test_floors_and_ceilings_are_no_hypotheses():
