@@ -131,8 +131,8 @@ class ScaleFreeGraphPrior(PyroModule):
 
     The order is uniform and lets half of the indicators count, of a hub as of any other variable.
     The law of a row is no product over edges: the evidence engine draws graphs of independent edges
-    and weighs them (`pyro_metacadi.inference.structured_prior`), of which few count from some twenty
-    variables on: a warning says so, and ``svi`` has no such limit.
+    and weighs them (`pyro_metacadi.inference.structured_prior`). Of twenty variables few of these
+    count, and a warning says so; ``svi`` has no such limit.
 
     Args:
         num_variables: d.
