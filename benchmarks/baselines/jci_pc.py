@@ -4,7 +4,7 @@ Task columns are causes only, and edges between them are not looked for, so that
 to a variable are its targets, and variables that they meet get directions (Joint Causal Inference,
 assumptions 1-3). Tests are those of causal-learn; the package has no JCI of its own. Differences
 from the R code that BaCaDI and MetaCaDI compare with: conditioning sets are bounded, edges that
-conflict are not forced into a graph, and alpha is a number, which there is text (see
+conflict are not forced into a graph, and alpha is a number, where it seems to be text there (see
 `benchmarks.paper.published`).
 
 Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core, up to ten on gene

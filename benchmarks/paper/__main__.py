@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.accuracy.__main__ import positive
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import joined, printed, write_table
+from benchmarks.paper.report import joined, printed, read_table, write_table
 from benchmarks.paper.runs import Cell, measure, missing, plan, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS
@@ -62,7 +62,8 @@ def check_paths(arguments: argparse.Namespace) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{name}: expected a folder, got {error}. Pass another.") from error
-    joined(arguments.table, arguments.files)
+    if arguments.table.exists():
+        read_table(arguments.table)
 
 
 def sweep(arguments: argparse.Namespace) -> None:

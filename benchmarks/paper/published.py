@@ -4,10 +4,10 @@ NN-ANM: means over 29 or 30 seeds, recomputed from the results that BaCaDI's aut
 their code, of 20 variables with Erdos-Renyi graphs, BaCaDI's protocol. Average precision, not the
 trapezoidal area, is ``intv_ap``. Of JCI-PC and UT-IGSP they compare equivalence classes, in which
 an edge without direction is right; ours are directed at random. Their JCI-PC returns the empty
-graph and few targets, because alpha reaches R as text: it then compares p-values with it letter by
-letter, and only those that are exactly 0 keep an edge. Counting such p-values gives a target AUROC
-of .59 and an average precision of .22 on our worlds (a script that is not kept); ours compares
-numbers.
+graph and few targets. What we think, from reading the code and without running R: alpha reaches R
+as text, p-values are compared with it letter by letter, and only those of exactly 0 keep an edge.
+Counting such p-values gives a target AUROC of .59 and an average precision of .22 on our worlds (a
+script that is not kept); ours compares numbers.
 
 MetaCaDI's own: Section 5.2 of the paper, arXiv version 1; its data and settings are in appendices
 that are not public, and its area is probably trapezoidal, which is higher where scores tie.

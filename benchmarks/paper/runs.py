@@ -90,7 +90,7 @@ def read(file: Path) -> dict[str, Any] | None:
         what = f"other fields: {row!r:.60}"
     name = (file.parent.name, file.stem)
     if not isinstance(row, dict) or set(row) - set(COLUMNS) or _name(row) != name:
-        print(f"{file}: expected a run's outcome, got {what}. It is computed again.", flush=True)
+        print(f"{file}: expected a run's outcome, got {what}. It counts as not run.", flush=True)
         return None
     return row
 
