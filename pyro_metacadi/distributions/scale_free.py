@@ -73,6 +73,26 @@ class ScaleFreeEdges(TorchDistribution):
         slope = table[below + 1] - table[below]
         return (table[below] + slope * (number - below)).sum(-1).expand(value.shape[:-2])
 
+    def graph_log_prob(
+        self, adjacency: Tensor, order_score: Float[Tensor, "*batch variable"]
+    ) -> Float[Tensor, "*batch"]:
+        r"""Log mass of a DAG's edges, whatever indicators the order leaves without effect.
+
+        A set is there if it is with or without a further edge, so that masses of sets of k among
+        the first m others are :math:`s_m(k) = s_{m+1}(k) + s_{m+1}(k + 1)`.
+
+        Args:
+            adjacency: 0/1, ``[*batch, parent, child]``, with edges along the order alone.
+            order_score: The larger comes first; no two are equal.
+        """
+        tables = [self.log_set.double()]
+        for _ in range(self._d - 1):
+            tables.append(torch.logaddexp(tables[-1][:-1], tables[-1][1:]))
+        padded = torch.nn.utils.rnn.pad_sequence(tables[::-1], batch_first=True)
+        number = adjacency.sum(-1, dtype=torch.long)
+        later = (order_score.unsqueeze(-1) > order_score.unsqueeze(-2)).sum(-1)
+        return padded[later, number].sum(-1)
+
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw 0/1 values of shape ``sample_shape + batch_shape + [parent, child]``."""
         shape = self._extended_shape(torch.Size(sample_shape))

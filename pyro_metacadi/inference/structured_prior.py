@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
@@ -21,8 +21,8 @@ __all__ = ["StructuredPrior"]
 NUM_PRIOR_DRAWS, LEAST_SHARE = 2000, 0.01
 """Of the prior, whose edges' shares, kept so far from 0 and 1, are the product's probabilities."""
 
-NUM_COMPLETIONS = 32
-"""Of every graph by indicators of edges against its order, which the prior speaks of as well."""
+NUM_ORDERS, NUM_PASSES = 32, 20
+"""Of every graph, over which its weight is averaged, and passes of swaps from one to the next."""
 
 FEW_GRAPHS = 20
 """Graphs that count, of a chain's draws, from which on it says something."""
@@ -31,12 +31,14 @@ FEW_GRAPHS = 20
 class StructuredPrior:
     r"""A law of all edge indicators E together, of which an order o lets those forward count.
 
-    Chains have orders and graphs (o, G) under independent edges of odds b. With indicators against
-    the order drawn from the product q that b means, draws are weighed by
+    Chains have graphs G under independent edges of odds b, whose orders are uniform among those
+    that G allows. Weights
 
-    .. math:: w = p(E \mid o) \Big/ \Big(\prod_{(i, j) \in G} b_{ij}\; q(E_{\text{backward}})\Big),
+    .. math:: w(G) = \operatorname{E}_{o \mid G}[p(G \mid o)] \Big/ \prod_{(i, j) \in G} b_{ij}
 
-    averaged over the latter, which makes them draws under the prior p (Rubin 1987).
+    make them draws under the prior p (Rubin 1987). Orders of the mean are sampled. Where the prior
+    has no `graph_log_prob`, :math:`p(G \mid o)` is the mean of :math:`p(E \mid o) / q(E)` over
+    indicators against the order, drawn from the product q that b means.
 
     Args:
         prior: Of the graph. Its parameters stay as they are.
@@ -58,20 +60,25 @@ class StructuredPrior:
         demands = constraints_of(prior)
         off = ~torch.eye(num_variables, dtype=torch.bool)
         self._free = off if demands is None else off & demands.free.cpu()
+        self._tier = torch.tensor([0] * num_variables if demands is None else demands.tier)
         self._probability = self._edge_shares(num_variables)
+        self._log_odds = torch.logit(self._probability)
 
     @property
     def edge_log_odds(self) -> Array:
         """b, shape ``[parent, child]``."""
-        odds: Array = torch.logit(self._probability).numpy()
+        odds: Array = self._log_odds.numpy()
         return odds
 
     def resampled(self, draws: Mapping[str, Tensor], *, seed: int) -> dict[str, Tensor]:
-        """Draws of chains under b, made draws under the prior; some are then there several times.
+        """Graphs of chains under b, made draws under the prior: some are then there several times.
 
         Args:
             draws: Of `pyro_metacadi.inference.order_mcmc.sample_graphs`.
-            seed: Of completions and of the resampling.
+            seed: Of orders and of the resampling.
+
+        Returns:
+            ``adjacency`` and ``log_score``, up to a constant.
 
         Warns:
             MetaCaDIWarning: Few graphs of a chain carry most of the weight.
@@ -85,32 +92,62 @@ class StructuredPrior:
             warnings.warn(
                 f"graph_prior: expected {FEW_GRAPHS} graphs or more that count in every chain, got "
                 f"{effective:.0f} of {weight.shape[-1]}: the prior is far from independent edges. "
-                f"Pass a larger num_steps, or use engine='svi'.",
+                f"Pass a larger num_steps, give the prior a graph_log_prob if it has none (see "
+                f"GraphPrior), or use engine='svi'.",
                 MetaCaDIWarning,
                 stacklevel=2,
             )
         chain = torch.arange(len(chosen)).unsqueeze(-1)
-        kept = {name: value[chain, chosen] for name, value in draws.items()}
-        return {**kept, "log_score": kept["log_score"] + weight[chain, chosen]}
+        log_score = draws["log_score"] + weight
+        return {
+            "adjacency": draws["adjacency"][chain, chosen],
+            "log_score": log_score[chain, chosen],
+        }
 
     def _log_weight(
         self, order_score: Float[Tensor, "chain draw variable"], adjacency: Tensor
     ) -> Float[Tensor, "chain draw"]:
         """Log w of every draw."""
-        graph = adjacency.to(self._probability)
-        forward = order_score.unsqueeze(-1) > order_score.unsqueeze(-2)
-        odds = torch.logit(self._probability)
-        base = (graph * odds * self._free).sum((-1, -2))
-        law, backward = self._law(order_score), self._free & ~forward
-        chance = self._probability.expand(graph.shape)
+        base = (adjacency * self._log_odds * self._free).sum((-1, -2))
+        order, adjacent = order_score.argsort(descending=True), adjacency.bool()
         total = torch.full_like(base, -math.inf)
-        for _ in range(NUM_COMPLETIONS):
-            other = torch.bernoulli(chance)
-            edges = torch.where(backward, other, graph)
-            log_q = torch.where(backward, other * odds + torch.log1p(-chance), 0.0).sum((-1, -2))
-            log_p = law.log_prob(edges.to(order_score.dtype)).double()
-            total = torch.logaddexp(total, log_p - base - log_q)
-        return total - math.log(NUM_COMPLETIONS)
+        for _ in range(NUM_ORDERS):
+            score = -order.argsort().to(base)
+            total = torch.logaddexp(total, self._graph_log_prob(adjacency, score))
+            for first in torch.randint(2, (NUM_PASSES,)).tolist():
+                order = self._swapped(order, adjacent, first)
+        return total - math.log(NUM_ORDERS) - base
+
+    def _graph_log_prob(
+        self, adjacency: Tensor, order_score: Float[Tensor, "chain draw variable"]
+    ) -> Float[Tensor, "chain draw"]:
+        """Log p(G | o): as the prior knows it, or by one draw of the indicators against o."""
+        known = getattr(self._prior, "graph_log_prob", None)
+        if known is not None:
+            log_prob: Tensor = known(adjacency, order_score.float()).double()
+            return log_prob
+        backward = self._free & (order_score.unsqueeze(-1) < order_score.unsqueeze(-2))
+        other = torch.bernoulli(self._probability.expand(backward.shape))
+        log_q = other * self._log_odds + torch.log1p(-self._probability)
+        edges = torch.where(backward, other, adjacency.to(other)).to(torch.float32)
+        log_p: Tensor = self._law(order_score).log_prob(edges).double()
+        return log_p - torch.where(backward, log_q, 0.0).sum((-1, -2))
+
+    def _swapped(
+        self, order: Int[Tensor, "chain draw variable"], adjacent: Tensor, first: int
+    ) -> Int[Tensor, "chain draw variable"]:
+        """Neighbours at `first`, `first` + 2, ... and behind, every other pair that may be swapped.
+
+        This leaves orders that are uniform so (Karzanov and Khachiyan 1991).
+        """
+        last = first + (order.shape[-1] - first) // 2 * 2
+        before, after = order[..., first:last:2], order[..., first + 1 : last : 2]
+        row = adjacent.gather(-2, before.unsqueeze(-1).expand(*before.shape, order.shape[-1]))
+        edge = row.gather(-1, after.unsqueeze(-1)).squeeze(-1)
+        swap = ~edge & (self._tier[before] == self._tier[after])
+        swap = swap & (torch.rand(swap.shape) < 0.5)
+        pair = torch.stack([torch.where(swap, after, before), torch.where(swap, before, after)], -1)
+        return torch.cat([order[..., :first], pair.flatten(-2), order[..., last:]], -1)
 
     def _edge_shares(self, num_variables: int) -> Float[Tensor, "parent child"]:
         with torch.no_grad(), _seeded(0):

@@ -31,13 +31,15 @@ class GraphPrior(Protocol):
     """What the model asks of a graph prior: called without arguments, the law of `edge`.
 
     It is built as ``cls(num_variables)``, or ``cls(num_variables, variables=names)`` if it has such
-    an argument. It may have two things more:
+    an argument. It may have three things more:
 
     * ``constraints``, a `GraphConstraints`: required and forbidden edges and tiers, which model and
       guide then honour whatever the law draws. Pairs that are not ``constraints.free`` should be
       masked in the law, as the diagonal should.
     * ``given_order(order_score)``: the law of `edge` given the order scores
       ``[*batch, variable]``, which then is asked for instead.
+    * ``graph_log_prob(adjacency, order_score)``, shape ``[*batch]``: log probability of the edges
+      along the order, those against it summed out. The evidence engine otherwise draws these.
 
     It may have parameters (``torch.nn.Parameter``), which are learned with everything else. Latent
     sites of its own need a guide before `MetaCaDIGuide` in an ``AutoGuideList``, and training by
@@ -131,8 +133,7 @@ class ScaleFreeGraphPrior(PyroModule):
 
     The order is uniform and lets half of the indicators count, of a hub as of any other variable.
     The law of a row is no product over edges: the evidence engine draws graphs of independent edges
-    and weighs them (`pyro_metacadi.inference.structured_prior`). Of twenty variables few of these
-    count, and a warning says so; ``svi`` has no such limit.
+    and weighs them (`pyro_metacadi.inference.structured_prior`).
 
     Args:
         num_variables: d.
@@ -156,6 +157,12 @@ class ScaleFreeGraphPrior(PyroModule):
     def forward(self) -> TorchDistributionMixin:
         """The law of `edge`, event shape ``[parent, child]``."""
         return ScaleFreeEdges(self.num_variables, exponent=self.exponent)
+
+    def graph_log_prob(
+        self, adjacency: Tensor, order_score: Float[Tensor, "*batch variable"]
+    ) -> Float[Tensor, "*batch"]:
+        """Log probability of the edges along the order (see `GraphPrior`)."""
+        return self().graph_log_prob(adjacency, order_score)
 
 
 def default_probability(num_variables: int) -> float:

@@ -53,7 +53,8 @@ def check_graph_prior(
     It is built from the number of variables; draws are 0/1 matrices ``[parent, child]`` of finite
     mass and make DAGs; the diagonal has no density; for three variables the masses of all sets of
     edges sum to one, and draws follow them; the ELBO's divergence and its gradient are finite;
-    `edge_log_odds`, if there are any, are those of the law; Pyro's global store stays empty.
+    `edge_log_odds` and `graph_log_prob`, if there are any, are those of the law; Pyro's global
+    store stays empty.
 
     Args:
         factory: Called as ``factory(num_variables)``, with 3 and with `num_variables`; if it has an
@@ -83,6 +84,8 @@ def check_graph_prior(
         _check_masses(prior)
         if isinstance(prior, FamilyGraphPrior):
             _check_odds(prior)
+        if getattr(prior, "graph_log_prob", None) is not None:
+            _check_graph_masses(prior)
 
 
 def _check_draws(prior: Any, d: int) -> None:
@@ -203,3 +206,21 @@ def _check_odds(prior: Any) -> None:
         rule="its edge_log_odds",
         fix="Leave edge_log_odds out if the law is no product over edges.",
     )
+
+
+def _check_graph_masses(prior: Any) -> None:
+    edges, demands = _every_edge_set(prior), constraints_of(prior)
+    for order in itertools.permutations(range(ENUMERATED)):
+        order_score = torch.tensor(order, dtype=edges.dtype)
+        forward = order_score.unsqueeze(-1) > order_score
+        if demands is not None and (demands.required & ~forward).any():
+            continue
+        graphs, of = (edges * forward).unique(dim=0, return_inverse=True)
+        mass = _given(prior, order_score).log_prob(edges).double().exp()
+        close(
+            prior.graph_log_prob(graphs, order_score.expand(len(graphs), -1)).double().exp(),
+            mass.new_zeros(len(graphs)).index_add(0, of, mass),
+            "graph_prior: exp(graph_log_prob) of graphs of three variables",
+            rule="the masses of all edges with that graph, summed",
+            fix="Sum over edges against the order, or leave graph_log_prob out.",
+        )

@@ -41,6 +41,18 @@ def test_the_diagonal_does_not_count():
     assert law().log_prob(edges) == law().log_prob(edges + torch.eye(D))
 
 
+@pytest.mark.parametrize("exponent", [0.0, 2.0])
+def test_masses_of_graphs_are_sums_over_edges_against_the_order(exponent):
+    for order in itertools.permutations([0.0, 1.0, 2.0]):
+        score = torch.tensor(order)
+        forward = score.unsqueeze(-1) > score
+        graphs, of = (every() * forward).unique(dim=0, return_inverse=True)
+        mass = law(exponent).log_prob(every()).exp()
+        summed = torch.zeros(len(graphs), dtype=mass.dtype).index_add(0, of, mass)
+        found = law(exponent).graph_log_prob(graphs, score.expand(len(graphs), -1)).exp()
+        torch.testing.assert_close(found, summed)
+
+
 def test_numbers_of_edges_of_draws_follow_the_power_law():
     with isolated(0):
         drawn = law(2.0, size=9).sample([5000])

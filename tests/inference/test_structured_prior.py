@@ -86,8 +86,13 @@ def drawn_law(prior, likelihood, free, *, seed=0):
     return {g.tobytes(): c / counts.sum() for g, c in zip(graphs, counts, strict=True)}
 
 
+class Sampled(ScaleFreeGraphPrior):
+    graph_log_prob = None
+
+
 PRIORS = {
     "hubs": ScaleFreeGraphPrior(3, exponent=3.0),
+    "edges against the order are drawn": Sampled(3, exponent=3.0),
     "equal numbers": ScaleFreeGraphPrior(3, exponent=0.0),
     "a product": SparseGraphPrior(3, probability=0.3),
     "given the order": Chained(3),
@@ -103,6 +108,40 @@ def test_draws_follow_the_exact_posterior(name, seed):
     drawn = drawn_law(prior, likelihood, free)
     distance = sum(abs(exact.get(g, 0) - drawn.get(g, 0)) for g in exact.keys() | drawn.keys()) / 2
     assert distance < 0.02
+
+
+def test_orders_stay_uniform_among_those_that_the_graph_and_its_tiers_allow():
+    """X1 -> X3; X4 in a later tier: X2 anywhere before it."""
+    prior = ExpertGraphPrior(4, tiers=[[0, 1, 2], [3]])
+    structured = StructuredPrior(prior, 4)
+    graph = torch.zeros(1, 4000, 4, 4, dtype=torch.bool)
+    graph[..., 0, 2] = True
+    order = torch.tensor([0, 1, 2, 3]).expand(1, 4000, 4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for first in [0, 1] * 20:
+            order = structured._swapped(order, graph, first)
+    orders, counts = order[0].unique(dim=0, return_counts=True)
+    assert orders.tolist() == [[0, 1, 2, 3], [0, 2, 1, 3], [1, 0, 2, 3]]
+    assert counts / 4000 == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_of_twenty_variables_many_graphs_count():
+    """Of which data make two parents each nearly certain."""
+    d = 20
+    candidates = [[j for j in (i // 2, i // 3) if j < i] for i in range(d)]
+    candidates = [sorted(set(parents)) for parents in candidates]
+    structured = StructuredPrior(ScaleFreeGraphPrior(d), d)
+    odds = torch.tensor(structured.edge_log_odds)
+    scores = []
+    for i, parents in enumerate(candidates):
+        sets = [[j for k, j in enumerate(parents) if m >> k & 1] for m in range(2 ** len(parents))]
+        scores.append(torch.stack([odds[chosen, i].sum() + 6.0 * len(chosen) for chosen in sets]))
+    draws = sample_graphs(ScoreTable(candidates, scores), num_chains=1, num_draws=500, warmup=50)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weight = structured._log_weight(draws["order_score"], draws["adjacency"])
+    assert 1 / weight.softmax(-1).square().sum() > 50
 
 
 def test_a_product_needs_no_weights():
@@ -128,6 +167,7 @@ def test_draws_are_as_many_in_their_order_and_the_same_for_a_seed():
     structured.resampled(draws, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.isfinite(first["log_score"]).all()
+    assert first["adjacency"].shape == draws["adjacency"].shape
     assert all(is_dag(graph) for graph in first["adjacency"].flatten(0, 1))
 
 

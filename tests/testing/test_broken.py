@@ -21,6 +21,7 @@ from pyro_metacadi.models import (
     LearnedGaussianNoise,
     NegativeBinomialNoise,
     PostNonlinearNoise,
+    ScaleFreeGraphPrior,
     SparseGraphPrior,
 )
 
@@ -319,6 +320,11 @@ class OddsOnDemand(SparseGraphPrior):
         return torch.logit(self.probability)
 
 
+class MassOfForwardEdges(ScaleFreeGraphPrior):
+    def graph_log_prob(self, adjacency, order_score):
+        return self().log_prob(adjacency)  # as if edges against the order were not there
+
+
 class OfNames(SparseGraphPrior):
     def __init__(self, d, *, variables):
         super().__init__(d)
@@ -334,6 +340,7 @@ PRIORS = [
     (DrawsOfAnother, r"shares of draws against masses: .* speak of one law"),
     (OtherOdds, r"what a single edge adds to log_prob: expected its edge_log_odds"),
     (Latent, r"latent sites of its own: expected none, .* got 'p'. Make it a torch.nn.Parameter"),
+    (MassOfForwardEdges, r"exp\(graph_log_prob\) of graphs .* expected the masses of all edges"),
     (TorchPrior, r"law of edge: expected a distribution of pyro.distributions, got torch\."),
     (WithHalfADiagonal, r"sum of 1, got 0.1250. .* Mask pairs that are not free, such as the diag"),
     (OddsOnDemand, r"edge_log_odds: expected shape \[3, 3\], got method. .* as a property"),
