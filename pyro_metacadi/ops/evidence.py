@@ -141,6 +141,10 @@ HitLaw = Callable[
 task's values if it hit the variable."""
 
 
+EXCEPTIONAL, NUM_WARY = 0.3, 2
+"""Largest share of tasks that may hit a variable in the first updates of targets."""
+
+
 def fit_mechanism(
     design: Design,
     *,
@@ -196,13 +200,24 @@ def _ascend(
             hit = hit_law(fit.prediction, noise, spread)
             free = weight * _log_density(error, noise, design.rows.num_rows)
             ratio = hit - free
-            probability = torch.sigmoid(prior_log_odds + ratio)
+            excess = _excess(ratio, prior_log_odds) if iteration <= NUM_WARY else 0.0
+            probability = torch.sigmoid(prior_log_odds + ratio - excess)
         noise = _noise_variance((1 - probability) * weight, error, design.rows.num_rows)
     fit = regress(design, (1 - probability) * weight, noise_variance=noise)
     hit = hit_law(fit.prediction, noise, design.spread(fit.covariance))
     score = fit.log_evidence + (probability * hit).sum(-1)
     score = score - _divergence(probability, prior_log_odds)
     return Mechanism(score, fit.mean, fit.covariance, noise, probability, ratio, free)
+
+
+def _excess(ratio: Tensor, prior_log_odds: Tensor) -> Float[Tensor, "set 1"]:
+    """By how much more than the exceptional tasks seem to hit the variable.
+
+    A task that shifts it far makes the noise of all look large, beside which any task seems hit.
+    """
+    open_ratio = torch.where(prior_log_odds.isfinite(), ratio, -torch.inf)
+    most = min(ratio.shape[-1] - 1, max(1, int(EXCEPTIONAL * ratio.shape[-1])))
+    return open_ratio.sort(dim=-1, descending=True).values[:, most : most + 1].clamp(min=0)
 
 
 def _log_density(error: Tensor, noise: Tensor, num_rows: Tensor) -> Float[Tensor, "set task"]:

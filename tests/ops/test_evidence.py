@@ -268,6 +268,38 @@ def test_tasks_that_hit_are_found(law):
     assert (probability > 0.5).nonzero().flatten().tolist() == [2, 5]
 
 
+def own_law(design, *, weight):
+    """Density of a hit task's values about their own mean, with their own variance."""
+    size = design.rows.num_rows
+    mean = design.rows.sum(design.x.double()) / size
+    squares = design.rows.sum(design.x.double().square()) - size * mean.square()
+    variance = 0.01 + squares / size
+    log_prob = -0.5 * (size * (LOG_2PI + variance.log()) + squares / variance) - 5.0
+    return lambda prediction, noise, spread: weight * log_prob
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_task_that_is_far_off_does_not_make_all_others_look_hit(seed):
+    """As long as it counts, noise looks large, and their own law says more of any task's rows."""
+    design = world((50,) * 12, hit=(), seed=seed)
+    far = torch.where(design.rows.spread(floats(*([1.0] + [0.0] * 11))) > 0, 40.0, 0.0)
+    design = Design.of(design.features, design.x + far, design.rows)
+    weight, prior = torch.ones(12, dtype=torch.float64), log_odds(0.05, 1, 12)
+    mechanism = fit_mechanism(
+        design, weight=weight, prior_log_odds=prior, hit_law=own_law(design, weight=weight)
+    )
+    assert mechanism.target_probability.round().tolist() == [[1.0] + [0.0] * 11]
+
+
+def test_a_variable_that_many_tasks_hit_is_hit_by_many():
+    design = world((50,) * 12, hit=range(7))
+    weight, prior = torch.ones(12, dtype=torch.float64), log_odds(0.3, 1, 12)
+    mechanism = fit_mechanism(
+        design, weight=weight, prior_log_odds=prior, hit_law=absolute_law(design, weight=weight)
+    )
+    assert mechanism.target_probability.round().tolist() == [[1.0] * 7 + [0.0] * 5]
+
+
 @LAWS
 def test_known_targets_are_certain_whatever_the_data_say(law):
     design = world((12,) * 6, hit=(0, 1))
