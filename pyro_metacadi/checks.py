@@ -19,6 +19,7 @@ __all__ = [
     "check_memory",
     "check_seed",
     "check_threshold",
+    "refuse_labels",
 ]
 
 NUM_SEEDS = 2**64
@@ -145,3 +146,17 @@ def _number(text: str) -> float | None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def refuse_labels(what: str, value: Any) -> None:
+    """For matrices that are read by position.
+
+    Raises:
+        ConfigError: `value` has labels, whose order may be another than that of the data.
+    """
+    if hasattr(value, "columns") or hasattr(value, "coords"):
+        raise ConfigError(
+            f"{what}: expected a plain matrix [parent, child] in the order of the variables, "
+            f"got a labelled {type(value).__name__}. Pass its values in this order, for example "
+            f"table.loc[names, names].to_numpy()."
+        )

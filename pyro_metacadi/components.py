@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pyro_metacadi.checks import refuse_labels
 from pyro_metacadi.errors import ConfigError, ModelFileError
 from pyro_metacadi.guides.adaptation import Adaptation, RidgeAdaptation
 from pyro_metacadi.guides.dag import DAGGuide
@@ -28,6 +29,7 @@ from pyro_metacadi.models.mechanisms import Mechanisms
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.models.noise.gaussian import GaussianNoise
 from pyro_metacadi.models.noise.protocol import Noise
+from pyro_metacadi.models.prior_checks import check_law
 from pyro_metacadi.models.priors import GraphPrior, SparseGraphPrior, constraints_of
 from pyro_metacadi.parts import Factory, build_part, check_factory, describe, find_part, plain
 from pyro_metacadi.typing import Array
@@ -85,6 +87,8 @@ class Components:
         mechanisms = self._built("mechanisms", Mechanisms, d)
         sizes = {"num_variables": d, "num_features": mechanisms.num_features}
         graph_prior = self._built("graph_prior", GraphPrior, d, variables=variables)
+        with isolated(0):  # another, for a module that has run cannot become part of a model
+            check_law(self._built("graph_prior", GraphPrior, d, variables=variables), d)
         noise = self._built("noise", Noise, *sizes.values())
         adaptation = self._built("adaptation", Adaptation, **sizes)
         model = MetaCaDIModel(
@@ -192,6 +196,7 @@ def _named_objective(name: str) -> Factory:
 
 
 def _sparse_prior(probability: Any) -> Factory:
+    refuse_labels("graph_prior", probability)
     try:
         values = np.asarray(probability, dtype=float).tolist()
     except (RuntimeError, TypeError, ValueError) as error:

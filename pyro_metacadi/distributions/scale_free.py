@@ -88,7 +88,9 @@ class ScaleFreeEdges(TorchDistribution):
         tables = [self.log_set.double()]
         for _ in range(self._d - 1):
             tables.append(torch.logaddexp(tables[-1][:-1], tables[-1][1:]))
-        padded = torch.nn.utils.rnn.pad_sequence(tables[::-1], batch_first=True)
+        padded = torch.nn.utils.rnn.pad_sequence(
+            tables[::-1], batch_first=True, padding_value=-torch.inf
+        )
         number = adjacency.sum(-1, dtype=torch.long)
         later = (order_score.unsqueeze(-1) > order_score.unsqueeze(-2)).sum(-1)
         return padded[later, number].sum(-1)

@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from pyro_metacadi.checks import refuse_labels
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphOdds
 from pyro_metacadi.inference.structured_prior import StructuredPrior
-from pyro_metacadi.models.priors import FamilyGraphPrior, GraphPrior, constraints_of
+from pyro_metacadi.models.prior_checks import (
+    check_law,
+    checked_odds,
+    refuse_latent_sites,
+    says_odds,
+)
+from pyro_metacadi.models.priors import GraphPrior, constraints_of
 from pyro_metacadi.ops.graphs import find_cycle
 from pyro_metacadi.ops.subsets import MOST_CANDIDATES
 from pyro_metacadi.parts import Factory, build_part, check_factory, describe, plain
@@ -116,8 +122,10 @@ class EvidenceOptions:
 def _odds_of(factory: Factory, variables: Sequence[str]) -> GraphOdds:
     d = len(variables)
     prior = build_part("graph_prior", factory, GraphPrior, d, variables=variables)
-    structured = None if isinstance(prior, FamilyGraphPrior) else StructuredPrior(prior, d)
-    odds = _product_odds(prior, d) if structured is None else structured.edge_log_odds
+    check_law(prior, d)
+    refuse_latent_sites(prior, d)
+    structured = None if says_odds(prior) else StructuredPrior(prior, d)
+    odds = checked_odds(prior, d).numpy() if structured is None else structured.edge_log_odds
     odds = odds.clip(-CERTAIN, CERTAIN)
     np.fill_diagonal(odds, -CERTAIN)
     demands = constraints_of(prior)
@@ -126,17 +134,6 @@ def _odds_of(factory: Factory, variables: Sequence[str]) -> GraphOdds:
     odds[~demands.free.cpu().numpy()] = -CERTAIN
     odds[demands.required.cpu().numpy()] = CERTAIN
     return GraphOdds(odds, demands.tier, demands.max_indegree, structured)
-
-
-def _product_odds(prior: FamilyGraphPrior, num_variables: int) -> Array:
-    shape, odds = (num_variables, num_variables), prior.edge_log_odds
-    if not isinstance(odds, Tensor) or odds.shape != shape:
-        raise ConfigError(
-            f"graph_prior: expected edge_log_odds, a tensor {list(shape)}, got "
-            f"{reprlib.repr(odds)} of {type(prior).__name__}. Make it a property."
-        )
-    values: Array = odds.detach().double().cpu().numpy()
-    return values
 
 
 def _probability(target_prior: Any) -> float:
@@ -149,6 +146,7 @@ def _probability(target_prior: Any) -> float:
 
 
 def _probabilities(graph_prior: Any) -> float | list[list[float]]:
+    refuse_labels("graph_prior", graph_prior)
     try:
         values = np.asarray(graph_prior)
     except (RuntimeError, TypeError, ValueError):

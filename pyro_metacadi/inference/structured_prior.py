@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float, Int
-from pyro import poutine
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError, MetaCaDIWarning
 from pyro_metacadi.inference.seeds import stream_seed
-from pyro_metacadi.models.priors import GraphPrior, constraints_of
+from pyro_metacadi.models.priors import GraphPrior, constraints_of, law_given_order
 from pyro_metacadi.typing import Array
 
 __all__ = ["StructuredPrior"]
@@ -43,19 +41,9 @@ class StructuredPrior:
     Args:
         prior: Of the graph. Its parameters stay as they are.
         num_variables: d.
-
-    Raises:
-        ConfigError: It has latent sites of its own.
     """
 
     def __init__(self, prior: GraphPrior, num_variables: int) -> None:
-        latent = poutine.trace(prior).get_trace().stochastic_nodes
-        if latent:
-            raise ConfigError(
-                f"graph_prior: expected a law of edges alone with engine='evidence', got the "
-                f"latent sites {', '.join(map(repr, latent))} of {type(prior).__name__}. Train it "
-                f"by Pyro's means (docs/extending.md)."
-            )
         self._prior = prior
         demands = constraints_of(prior)
         off = ~torch.eye(num_variables, dtype=torch.bool)
@@ -80,14 +68,32 @@ class StructuredPrior:
         Returns:
             ``adjacency`` and ``log_score``, up to a constant.
 
+        Raises:
+            ConfigError: The prior allows none of a chain's graphs.
+
         Warns:
             MetaCaDIWarning: Few graphs of a chain carry most of the weight.
         """
         with torch.no_grad(), _seeded(stream_seed(seed, "structured prior")):
             weight = self._log_weight(draws["order_score"], draws["adjacency"])
+            self._check(weight)
             chosen = torch.stack([_systematic(row.softmax(-1)) for row in weight])
-        share = weight.softmax(-1)
-        effective = float((1 / share.square().sum(-1)).min())
+        chain = torch.arange(len(chosen)).unsqueeze(-1)
+        log_score = draws["log_score"] + weight
+        return {
+            "adjacency": draws["adjacency"][chain, chosen],
+            "log_score": log_score[chain, chosen],
+        }
+
+    def _check(self, weight: Float[Tensor, "chain draw"]) -> None:
+        """Raise if there is no graph to draw, warn if there are few."""
+        if weight.isnan().any() or not weight.isfinite().any(-1).all():
+            raise ConfigError(
+                f"graph_prior: expected finite log probabilities of graphs that the data suggest, "
+                f"got {float(weight.max(-1).values.min())} of {type(self._prior).__name__}. Say in "
+                f"`constraints` which edges cannot be, or use engine='svi'."
+            )
+        effective = float((1 / weight.softmax(-1).square().sum(-1)).min())
         if effective < min(FEW_GRAPHS, weight.shape[-1] / 2):
             warnings.warn(
                 f"graph_prior: expected {FEW_GRAPHS} graphs or more that count in every chain, got "
@@ -97,12 +103,6 @@ class StructuredPrior:
                 MetaCaDIWarning,
                 stacklevel=2,
             )
-        chain = torch.arange(len(chosen)).unsqueeze(-1)
-        log_score = draws["log_score"] + weight
-        return {
-            "adjacency": draws["adjacency"][chain, chosen],
-            "log_score": log_score[chain, chosen],
-        }
 
     def _log_weight(
         self, order_score: Float[Tensor, "chain draw variable"], adjacency: Tensor
@@ -124,13 +124,19 @@ class StructuredPrior:
         """Log p(G | o): as the prior knows it, or by one draw of the indicators against o."""
         known = getattr(self._prior, "graph_log_prob", None)
         if known is not None:
-            log_prob: Tensor = known(adjacency, order_score.float()).double()
+            log_prob: Tensor = known(adjacency.float(), order_score.float()).double()
+            if log_prob.shape != order_score.shape[:-1]:
+                raise ConfigError(
+                    f"graph_prior: expected graph_log_prob {list(order_score.shape[:-1])}, one "
+                    f"number a graph, got {list(log_prob.shape)} of {type(self._prior).__name__}. "
+                    f"Sum over the last axes only."
+                )
             return log_prob
         backward = self._free & (order_score.unsqueeze(-1) < order_score.unsqueeze(-2))
         other = torch.bernoulli(self._probability.expand(backward.shape))
         log_q = other * self._log_odds + torch.log1p(-self._probability)
         edges = torch.where(backward, other, adjacency.to(other)).to(torch.float32)
-        log_p: Tensor = self._law(order_score).log_prob(edges).double()
+        log_p: Tensor = law_given_order(self._prior, order_score.float()).log_prob(edges).double()
         return log_p - torch.where(backward, log_q, 0.0).sum((-1, -2))
 
     def _swapped(
@@ -151,17 +157,10 @@ class StructuredPrior:
 
     def _edge_shares(self, num_variables: int) -> Float[Tensor, "parent child"]:
         with torch.no_grad(), _seeded(0):
-            law = self._law(torch.rand(NUM_PRIOR_DRAWS, num_variables))
+            law = law_given_order(self._prior, torch.rand(NUM_PRIOR_DRAWS, num_variables))
             many = () if law.batch_shape else (NUM_PRIOR_DRAWS,)
             share = law.sample(many).double().mean(0)
         return share.clamp(LEAST_SHARE, 1 - LEAST_SHARE).fill_diagonal_(0.5)
-
-    def _law(self, order_score: Tensor) -> TorchDistributionMixin:
-        given_order = getattr(self._prior, "given_order", None)
-        law: TorchDistributionMixin = (
-            self._prior() if given_order is None else given_order(order_score.float())
-        )
-        return law
 
 
 @contextmanager

@@ -22,6 +22,7 @@ __all__ = [
     "ScaleFreeGraphPrior",
     "SparseGraphPrior",
     "constraints_of",
+    "law_given_order",
     "sample_order_and_edges",
 ]
 
@@ -37,9 +38,11 @@ class GraphPrior(Protocol):
       guide then honour whatever the law draws. Pairs that are not ``constraints.free`` should be
       masked in the law, as the diagonal should.
     * ``given_order(order_score)``: the law of `edge` given the order scores
-      ``[*batch, variable]``, which then is asked for instead.
+      ``[*batch, variable]``, which then is asked for instead. Without `constraints`, the larger
+      comes first; with them, ``constraints.prescribed.ranks(order_score)`` says who does.
     * ``graph_log_prob(adjacency, order_score)``, shape ``[*batch]``: log probability of the edges
-      along the order, those against it summed out. The evidence engine otherwise draws these.
+      along the order, ``[*batch, parent, child]`` in float32, those against it summed out. The
+      evidence engine otherwise draws these.
 
     It may have parameters (``torch.nn.Parameter``), which are learned with everything else. Latent
     sites of its own need a guide before `MetaCaDIGuide` in an ``AutoGuideList``, and training by
@@ -53,12 +56,25 @@ class GraphPrior(Protocol):
 
 @runtime_checkable
 class FamilyGraphPrior(GraphPrior, Protocol):
-    """A prior that is a product over variables and their parents: the evidence engine's own."""
+    """A prior that is a product over variables and their parents: the evidence engine's own.
+
+    Probabilities of edges that the order allows are then the same for every order, but for a limit
+    of parents.
+    """
 
     @property
     def edge_log_odds(self) -> Float[Tensor, "parent child"]:
         """Log odds of every edge that the order allows; what is not free is up to `constraints`."""
         ...
+
+
+def law_given_order(
+    prior: GraphPrior, order_score: Float[Tensor, "*batch variable"]
+) -> TorchDistributionMixin:
+    """The law of `edge`, of priors whose law depends on the order for these scores."""
+    given_order = getattr(prior, "given_order", None)
+    law: TorchDistributionMixin = prior() if given_order is None else given_order(order_score)
+    return law
 
 
 def constraints_of(prior: GraphPrior) -> GraphConstraints | None:

@@ -1,7 +1,7 @@
 """`check_graph_prior`: whether a graph prior is a law over 0/1 edges that both engines can use."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyro
@@ -12,10 +12,11 @@ from pyro_metacadi.data.names import check_names
 from pyro_metacadi.guides.dag import DAGGuide
 from pyro_metacadi.inference.objective import ELBOObjective
 from pyro_metacadi.inference.seeds import isolated
+from pyro_metacadi.models.prior_checks import checked_odds, says_odds
 from pyro_metacadi.models.priors import (
-    FamilyGraphPrior,
     GraphPrior,
     constraints_of,
+    law_given_order,
     sample_order_and_edges,
 )
 from pyro_metacadi.ops.constraints import constrained_adjacency
@@ -81,11 +82,12 @@ def check_graph_prior(
             _check_divergence(prior, d)
     prior = make(ENUMERATED)
     with empty_store("graph_prior"), isolated(seed), torch.no_grad():
-        _check_masses(prior)
-        if isinstance(prior, FamilyGraphPrior):
-            _check_odds(prior)
-        if getattr(prior, "graph_log_prob", None) is not None:
-            _check_graph_masses(prior)
+        for order_score in _orders(prior):
+            _check_masses(prior, order_score)
+            if says_odds(prior):
+                _check_odds(prior, order_score)
+            if getattr(prior, "graph_log_prob", None) is not None:
+                _check_graph_masses(prior, order_score)
 
 
 def _check_draws(prior: Any, d: int) -> None:
@@ -98,7 +100,7 @@ def _check_draws(prior: Any, d: int) -> None:
         got=f"{list(law.batch_shape)} and {list(law.event_shape)}",
         fix="End with .to_event(2).",
     )
-    no_latent_sites("graph_prior", _given, prior, torch.zeros(d))
+    no_latent_sites("graph_prior", law_given_order, prior, torch.zeros(d))
     with torch.no_grad(), pyro.plate("draws", 20, dim=-3):
         order_score, edge = sample_order_and_edges(prior, torch.zeros(d))
         order_score, edge = (v.reshape(20, *v.shape[3:]) for v in (order_score, edge))
@@ -118,16 +120,11 @@ def _check_draws(prior: Any, d: int) -> None:
         fix="Give constraints as a GraphConstraints.",
     )
     shaped(
-        _given(prior, order_score[0]).log_prob(edge[0]),
+        law_given_order(prior, order_score[0]).log_prob(edge[0]),
         (),
         "graph_prior: log_prob of a draw",
         fix="Give every draw a finite mass.",
     )
-
-
-def _given(prior: Any, order_score: Tensor) -> Any:
-    given_order = getattr(prior, "given_order", None)
-    return prior() if given_order is None else given_order(order_score)
 
 
 def _check_divergence(prior: Any, d: int) -> None:
@@ -159,9 +156,19 @@ def _every_edge_set(prior: Any) -> Tensor:
     return edges
 
 
-def _check_masses(prior: Any) -> None:
-    edges = _every_edge_set(prior)
-    law = _given(prior, torch.zeros(ENUMERATED))
+def _orders(prior: Any) -> Iterator[Tensor]:
+    """Scores of every order that the prior's demands allow."""
+    demands = constraints_of(prior)
+    for order in itertools.permutations(range(ENUMERATED)):
+        order_score = torch.tensor(order, dtype=torch.float32)
+        backward = order_score.unsqueeze(-1) < order_score
+        prescribed = None if demands is None else demands.prescribed
+        if prescribed is None or not (prescribed.before & backward).any():
+            yield order_score
+
+
+def _check_masses(prior: Any, order_score: Tensor) -> None:
+    edges, law = _every_edge_set(prior), law_given_order(prior, order_score)
     close(
         law.log_prob(edges),
         law.log_prob(edges + torch.eye(ENUMERATED)),
@@ -191,10 +198,9 @@ def _check_masses(prior: Any) -> None:
     )
 
 
-def _check_odds(prior: Any) -> None:
-    odds = prior.edge_log_odds
-    shaped(odds, (ENUMERATED,) * 2, "graph_prior: edge_log_odds", fix=ODDS_FIX)
-    edges, law = _every_edge_set(prior), _given(prior, torch.zeros(ENUMERATED))
+def _check_odds(prior: Any, order_score: Tensor) -> None:
+    odds = checked_odds(prior, ENUMERATED).to(order_score)
+    edges, law = _every_edge_set(prior), law_given_order(prior, order_score)
     none, log_prob = edges[0], law.log_prob(edges)
     single = (edges - none).sum((-1, -2)) == 1
     expected = ((edges - none) * odds).sum((-1, -2))[single]
@@ -203,24 +209,27 @@ def _check_odds(prior: Any) -> None:
         (log_prob[single] - log_prob[0])[allowed],
         expected[allowed],
         "graph_prior: what a single edge adds to log_prob",
-        rule="its edge_log_odds",
-        fix="Leave edge_log_odds out if the law is no product over edges.",
+        rule="its edge_log_odds, in every order",
+        fix=ODDS_FIX + " Leave them out if the law is no product, or depends on the order.",
     )
 
 
-def _check_graph_masses(prior: Any) -> None:
-    edges, demands = _every_edge_set(prior), constraints_of(prior)
-    for order in itertools.permutations(range(ENUMERATED)):
-        order_score = torch.tensor(order, dtype=edges.dtype)
-        forward = order_score.unsqueeze(-1) > order_score
-        if demands is not None and (demands.required & ~forward).any():
-            continue
-        graphs, of = (edges * forward).unique(dim=0, return_inverse=True)
-        mass = _given(prior, order_score).log_prob(edges).double().exp()
-        close(
-            prior.graph_log_prob(graphs, order_score.expand(len(graphs), -1)).double().exp(),
-            mass.new_zeros(len(graphs)).index_add(0, of, mass),
-            "graph_prior: exp(graph_log_prob) of graphs of three variables",
-            rule="the masses of all edges with that graph, summed",
-            fix="Sum over edges against the order, or leave graph_log_prob out.",
-        )
+def _check_graph_masses(prior: Any, order_score: Tensor) -> None:
+    forward = order_score.unsqueeze(-1) > order_score
+    edges = _every_edge_set(prior)
+    mass = law_given_order(prior, order_score).log_prob(edges).double().exp()
+    graphs, of = (edges * forward).unique(dim=0, return_inverse=True)
+    # As the engine asks: of several chains and draws.
+    found = prior.graph_log_prob(
+        graphs.expand(2, *graphs.shape), order_score.expand(2, len(graphs), -1)
+    )
+    shaped(
+        found, (2, len(graphs)), "graph_prior: graph_log_prob", fix="Sum over the last axes only."
+    )
+    close(
+        found[0].double().exp(),
+        mass.new_zeros(len(graphs)).index_add(0, of, mass),
+        "graph_prior: exp(graph_log_prob) of graphs of three variables",
+        rule="the masses of all edges with that graph, summed",
+        fix="Sum over edges against the order, or leave graph_log_prob out.",
+    )

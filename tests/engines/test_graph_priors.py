@@ -3,6 +3,8 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -173,6 +175,101 @@ class OddsOnDemand(SparseGraphPrior):
 def test_odds_that_are_no_property_are_named():
     with pytest.raises(ConfigError, match=r"edge_log_odds, a tensor \[4, 4\], .* a property"):
         evidence_estimator(graph_prior=OddsOnDemand).fit(tasks(), progress=False)
+
+
+class Returns(PyroModule):
+    """A prior that returns what it is told to."""
+
+    def __init__(self, num_variables, *, law):
+        super().__init__()
+        self.law = law
+
+    def forward(self):
+        return self.law
+
+
+def half(*shape):
+    return dist.Bernoulli(torch.full(shape, 0.5))
+
+
+class Unsampled(dist.TorchDistribution):
+    arg_constraints = {}  # noqa: RUF012
+
+
+BAD_LAWS = [
+    (half(3, 3).to_event(2), r"event shape \[4, 4\] .* got \[3, 3\] and \[\]"),
+    (half(4, 4), r"got \[\] and \[4, 4\]. End with .to_event\(2\)"),
+    (torch.zeros(4, 4), r"a law of pyro.distributions, got torch.Tensor. Return the law"),
+    (torch.distributions.Normal(0.0, 1.0), r"a law of pyro.distributions, got torch\."),
+    (dist.Beta(torch.ones(4, 4), 1.0).to_event(2), r"a law of 0/1 edges, got draws such as 0\."),
+    (Unsampled(event_shape=torch.Size([4, 4])), r"can be sampled, got Unsampled .*Write `sample`"),
+    (
+        dist.Bernoulli(torch.full((4, 4), torch.nan), validate_args=False).to_event(2),
+        r"or correct the probabilities",
+    ),
+]
+
+
+@engines
+@pytest.mark.parametrize(("law", "message"), BAD_LAWS)
+def test_a_prior_that_is_no_law_of_edges_is_named_before_anything_is_computed(engine, law, message):
+    model = estimators(partial(Returns, law=law))[engine]
+    with pytest.raises(ConfigError, match=f"graph_prior Returns: expected .*{message}"):
+        model.fit(tasks(), progress=False)
+
+
+@engines
+def test_constraints_of_another_kind_are_named(engine):
+    class Demanding(SparseGraphPrior):
+        constraints = {"required": [(0, 1)]}  # noqa: RUF012
+
+    with pytest.raises(ConfigError, match=r"expected constraints, a GraphConstraints, got \{"):
+        estimators(Demanding)[engine].fit(tasks(), progress=False)
+
+
+class Infinite(SparseGraphPrior):
+    @property
+    def edge_log_odds(self):
+        return torch.full_like(self.probability, torch.inf)
+
+
+class Misspelt(SparseGraphPrior):
+    @property
+    def edge_log_odds(self):
+        return torch.logit(self.probabilities)
+
+
+class Uncertain(SparseGraphPrior):
+    def forward(self):
+        pyro.sample("density", dist.Beta(1.0, 1.0))
+        return super().forward()
+
+
+class UncertainGivenTheOrder(ScaleFreeGraphPrior):
+    def given_order(self, order_score):
+        pyro.sample("density", dist.Beta(1.0, 1.0))
+        return super().forward()
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (Infinite, r"finite edge_log_odds, got inf at \[0, 1\] of Infinite. Say in `constraints`"),
+        (Misspelt, r"edge_log_odds of Misspelt, got AttributeError"),
+        (Uncertain, r"latent sites 'density' of Uncertain"),
+        (UncertainGivenTheOrder, r"latent sites 'density' of UncertainGivenTheOrder"),
+    ],
+)
+def test_what_the_evidence_engine_cannot_use_of_a_prior_is_named(prior, message):
+    with pytest.raises(ConfigError, match=message):
+        evidence_estimator(graph_prior=prior).fit(tasks(), progress=False)
+
+
+@engines
+def test_labelled_tables_are_refused_for_they_are_read_by_position(engine):
+    table = pd.DataFrame(np.full((4, 4), 0.2), index=NAMES[::-1], columns=NAMES[::-1])
+    with pytest.raises(ConfigError, match=r"plain matrix .* labelled DataFrame"):
+        estimators(table)[engine]
 
 
 BAD_FITS = [

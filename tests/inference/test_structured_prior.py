@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -201,15 +200,30 @@ def test_a_prior_that_is_far_from_independent_edges_is_named():
         StructuredPrior(Crowded(d), d).resampled(draws, seed=0)
 
 
-class Latent(SparseGraphPrior):
-    def forward(self):
-        pyro.sample("density", dist.Beta(1.0, 1.0))
-        return super().forward()
+class Nothing(ScaleFreeGraphPrior):
+    def graph_log_prob(self, adjacency, order_score):
+        return super().graph_log_prob(adjacency, order_score) + self.what
 
 
-def test_latent_sites_are_refused():
-    with pytest.raises(ConfigError, match=r"graph_prior: .* latent sites 'density' of Latent"):
-        StructuredPrior(Latent(3), 3)
+@pytest.mark.parametrize("what", [-torch.inf, torch.nan])
+def test_a_prior_that_allows_none_of_the_graphs_is_named(what):
+    prior = Nothing(3)
+    prior.what = what
+    table = ScoreTable([others(i) for i in range(3)], list(evidence(2)))
+    draws = sample_graphs(table, num_chains=2, num_draws=50)
+    with pytest.raises(ConfigError, match=r"finite log probabilities of graphs .* of Nothing"):
+        StructuredPrior(prior, 3).resampled(draws, seed=0)
+
+
+class Few(ScaleFreeGraphPrior):
+    def graph_log_prob(self, adjacency, order_score):
+        return super().graph_log_prob(adjacency, order_score).sum(-1)
+
+
+def test_masses_of_another_shape_are_named():
+    draws = sample_graphs(ScoreTable([others(i) for i in range(3)], list(evidence(2))))
+    with pytest.raises(ConfigError, match=r"graph_log_prob \[4, 500\], one number a graph"):
+        StructuredPrior(Few(3), 3).resampled(draws, seed=0)
 
 
 def test_many_edges_of_one_variable_are_believed_sooner_with_hubs():

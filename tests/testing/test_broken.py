@@ -325,6 +325,18 @@ class MassOfForwardEdges(ScaleFreeGraphPrior):
         return self().log_prob(adjacency)  # as if edges against the order were not there
 
 
+class OneMassForAll(ScaleFreeGraphPrior):
+    def graph_log_prob(self, adjacency, order_score):
+        return super().graph_log_prob(adjacency, order_score).sum()
+
+
+class MoreForWhoeverIsFirst(SparseGraphPrior):
+    def given_order(self, order_score):
+        first = order_score == order_score.amax(-1, keepdim=True)
+        odds = self.edge_log_odds + 2.0 * (first & ~first.all(-1, keepdim=True)).unsqueeze(-1)
+        return dist.Bernoulli(logits=odds).mask(self.off_diagonal).to_event(2)
+
+
 class OfNames(SparseGraphPrior):
     def __init__(self, d, *, variables):
         super().__init__(d)
@@ -341,9 +353,11 @@ PRIORS = [
     (OtherOdds, r"what a single edge adds to log_prob: expected its edge_log_odds"),
     (Latent, r"latent sites of its own: expected none, .* got 'p'. Make it a torch.nn.Parameter"),
     (MassOfForwardEdges, r"exp\(graph_log_prob\) of graphs .* expected the masses of all edges"),
+    (OneMassForAll, r"graph_log_prob: expected shape \[2, \d\], got \[\]. Sum over the last axes"),
+    (MoreForWhoeverIsFirst, r"single edge adds to log_prob: expected its edge_log_odds, in every"),
     (TorchPrior, r"law of edge: expected a distribution of pyro.distributions, got torch\."),
     (WithHalfADiagonal, r"sum of 1, got 0.1250. .* Mask pairs that are not free, such as the diag"),
-    (OddsOnDemand, r"edge_log_odds: expected shape \[3, 3\], got method. .* as a property"),
+    (OddsOnDemand, r"edge_log_odds, a tensor \[3, 3\], got .*method.* Make it a property"),
     (OfNames, r"graph_prior: expected no error, got ValueError"),
     (Impossible, r"divergence of a guide from it: .* Give all that the guide can draw a finite"),
 ]

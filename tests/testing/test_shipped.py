@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from pyro_metacadi import testing
 from pyro_metacadi.errors import MetaCaDIError
@@ -70,6 +71,21 @@ def test_every_graph_prior_conforms(prior):
 def test_a_prior_of_three_variables_only_conforms():
     tiers = partial(ExpertGraphPrior, probability=MATRIX, tiers=[[1], [0, 2]])
     testing.check_graph_prior(tiers, num_variables=3)
+
+
+class Tiered(ExpertGraphPrior):
+    """Independent edges, of which those against the order sum to one."""
+
+    def graph_log_prob(self, adjacency, order_score):
+        forward = (order_score.unsqueeze(-1) > order_score.unsqueeze(-2)) & self.constraints.free
+        log_p = (
+            adjacency * self.edge_log_odds.clamp(-50, 50) + self.edge_log_odds.neg().sigmoid().log()
+        )
+        return torch.where(forward, log_p, 0.0).sum((-1, -2))
+
+
+def test_masses_of_graphs_are_asked_for_in_orders_that_tiers_allow():
+    testing.check_graph_prior(partial(Tiered, tiers=[[1], [0, 2]]), num_variables=3)
 
 
 @pytest.mark.parametrize("predictor", [FlattenedDeepSets, SharedDeepSets])
