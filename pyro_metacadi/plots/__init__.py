@@ -7,12 +7,23 @@ change of backend. In a notebook, ``ax.figure`` shows the picture.
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["edge_heatmap", "reliability", "save_figure", "target_heatmap"]
+__all__ = [
+    "edge_heatmap",
+    "graph",
+    "loss_terms",
+    "ranked_targets",
+    "reliability",
+    "save_figure",
+    "target_heatmap",
+]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
         "edge_heatmap": ".heatmaps",
+        "graph": ".graphs",
+        "loss_terms": ".training",
+        "ranked_targets": ".targets",
         "reliability": ".calibration",
         "save_figure": ".saving",
         "target_heatmap": ".heatmaps",
