@@ -24,6 +24,7 @@ from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.conflicts import warn_of
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.storage import read_model, refuse_unless, write_model
+from pyro_metacadi.inference.surroundings import Trained
 
 __all__ = ["Fitted"]
 
@@ -84,6 +85,7 @@ class Fitted:
             num_graphs=num_graphs,
             seed=seed,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
+            trained=Trained(self.tasks, scaling.units),
         )
 
     @cached_property

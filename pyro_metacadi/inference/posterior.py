@@ -15,7 +15,9 @@ from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
 from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
 from pyro_metacadi.inference.conflicts import Conflict, find_conflicts
+from pyro_metacadi.inference.interventions import Interventions
 from pyro_metacadi.inference.seeds import stream_seed
+from pyro_metacadi.inference.surroundings import Trained
 
 if TYPE_CHECKING:
     import networkx
@@ -36,7 +38,7 @@ DIMS = {
 }
 
 
-class Posterior:
+class Posterior(Interventions):
     """What was learned about the graph, and about who was hit in each of `tasks`.
 
     Made by `MetaCaDI.posterior` (training tasks) and `MetaCaDI.adapt` (other tasks). Nothing here
@@ -50,6 +52,7 @@ class Posterior:
         num_graphs: Graphs per chain that target probabilities average over; default 32.
         seed: Of these graphs.
         attrs: Written into `to_inference_data`.
+        trained: What the chains were fitted to, which predictions need.
 
     Raises:
         ConfigError: `num_graphs` or `seed` is no such number.
@@ -64,8 +67,9 @@ class Posterior:
         num_graphs: int | None = None,
         seed: int = 0,
         attrs: Mapping[str, str | float] | None = None,
+        trained: Trained | None = None,
     ) -> None:
-        self.tasks = tasks
+        self.tasks, self._trained = tasks, trained
         self._chains, self._seed, self._attrs = chains, check_seed(seed), dict(attrs or {})
         num_graphs = NUM_GRAPHS if num_graphs is None else num_graphs
         self._num_graphs = check_count("num_graphs", num_graphs)

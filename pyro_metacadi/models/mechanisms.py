@@ -90,7 +90,8 @@ class Mechanisms(PyroModule):
       each task's own. A constant feature gives it an intercept.
 
     Parameters may be made each task's own: the methods take what is, `adapted`, by the names of
-    `shared`, one value for each task, ``[*draw, task, ...]``.
+    `shared`, one value for each task, ``[*draw, task, ...]``. Rows are those of all draws, or each
+    draw's own.
 
     Args:
         num_variables: d.
@@ -155,8 +156,8 @@ class Mechanisms(PyroModule):
 
     def observe(
         self,
-        x: Float[Tensor, "task sample variable"],
-        adjacency: Float[Tensor, "*draw parent child"],
+        x: Float[Tensor, "*#draw task sample variable"],
+        adjacency: Float[Tensor, "*#draw parent child"],
         adapted: Mapping[str, Tensor] = SHARED,
     ) -> Float[Tensor, "*draw task sample variable"]:
         r"""Observational prediction :math:`f_i(A_i \circ x)` of every variable."""
@@ -168,12 +169,12 @@ class Mechanisms(PyroModule):
         # Rows of all tasks that share a readout are multiplied together.
         rows = hidden.unflatten(-3, (weight.shape[-2], -1)).flatten(-3, -2)
         value = (rows @ weight[..., :-1, None]).squeeze(-1) + weight[..., -1:]
-        return value.unflatten(-1, (-1, x.shape[1])).flatten(-3, -2).movedim(-3, -1)
+        return value.unflatten(-1, (-1, x.shape[-2])).flatten(-3, -2).movedim(-3, -1)
 
     def features(
         self,
-        x: Float[Tensor, "task sample variable"],
-        adjacency: Float[Tensor, "*draw parent child"],
+        x: Float[Tensor, "*#draw task sample variable"],
+        adjacency: Float[Tensor, "*#draw parent child"],
         adapted: Mapping[str, Tensor] = SHARED,
     ) -> Float[Tensor, "*draw task variable sample feature"]:
         r"""Interventional features :math:`h(A_i \circ x)` with the constant appended."""
@@ -202,7 +203,7 @@ class Mechanisms(PyroModule):
         }
         network = getattr(self, part)
         if not own:
-            return network(x.flatten(0, 1), adjacency).unflatten(-2, x.shape[:2])
+            return network(x.flatten(-3, -2), adjacency).unflatten(-2, x.shape[-3:-1])
         hidden = functional_call(network, own, (x, adjacency.unsqueeze(-3)))
         return hidden.transpose(-4, -3)
 

@@ -7,12 +7,21 @@ of a matrix exponential, call long cycles acyclic because their contribution und
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from pyro_metacadi.errors import GraphError
 
-__all__ = ["check_dag", "find_cycle", "is_dag", "order_ranks", "precedence", "topological_order"]
+__all__ = [
+    "check_dag",
+    "descendants",
+    "find_cycle",
+    "is_dag",
+    "levels",
+    "order_ranks",
+    "precedence",
+    "topological_order",
+]
 
 
 def order_ranks(score: Float[Tensor, "*draw variable"]) -> Int[Tensor, "*draw variable"]:
@@ -49,6 +58,33 @@ def topological_order(adjacency: Tensor) -> Int[Tensor, " visited"]:
         indegree[children] -= 1
         ready.extend(int(j) for j in children if indegree[j] == 0)
     return torch.tensor(visited, dtype=torch.long)
+
+
+def levels(
+    adjacency: Num[Tensor, "*draw parent child"] | Bool[Tensor, "*draw parent child"],
+) -> Int[Tensor, "*draw variable"]:
+    """Edges on the longest path to every variable of DAGs: 0 without parents, and so on.
+
+    Variables of one level do not depend on each other.
+    """
+    present = adjacency != 0
+    level = present.new_zeros(present.shape[:-1], dtype=torch.long)
+    for _ in range(present.shape[-1]):
+        after = ((level + 1).unsqueeze(-1) * present).amax(-2)
+        if torch.equal(after, level):
+            break
+        level = after
+    return level
+
+
+def descendants(
+    adjacency: Num[Tensor, "*draw parent child"] | Bool[Tensor, "*draw parent child"],
+) -> Bool[Tensor, "*draw ancestor descendant"]:
+    """Whether a directed path leads from one variable to another; one of no edges to itself."""
+    reached = (adjacency != 0).float() + torch.eye(adjacency.shape[-1], device=adjacency.device)
+    for _ in range((adjacency.shape[-1] - 1).bit_length()):
+        reached = (reached @ reached).clamp(max=1)  # paths of up to twice the length
+    return reached > 0
 
 
 def is_dag(adjacency: Tensor) -> bool:

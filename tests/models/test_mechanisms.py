@@ -109,6 +109,18 @@ def test_what_is_a_tasks_own_takes_the_place_of_what_tasks_share(shared, draw):
             torch.testing.assert_close(features[at], copy.features(alone, graph)[0])
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_rows_may_be_each_draws_own(shared):
+    x = torch.randn(3, 2, 5, D, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    graphs = torch.stack([random_dag(D, seed=s) for s in range(3)]).double()
+    with isolated(0):
+        module = mechanisms(shared_features=shared)
+        observed, features = module.observe(x, graphs), module.features(x, graphs)
+        for at in range(3):
+            torch.testing.assert_close(observed[at], module.observe(x[at], graphs[at]))
+            torch.testing.assert_close(features[at], module.features(x[at], graphs[at]))
+
+
 @pytest.mark.parametrize("parts", [[], ["interventional"], ["readout", "noise"]])
 def test_parts_that_are_none_are_named(parts):
     with pytest.raises(ConfigError, match=r"adapts: expected some of 'readout', .* the first amo"):

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from pyro_metacadi.errors import GraphError, MetaCaDIError
 from pyro_metacadi.ops.graphs import (
     check_dag,
+    descendants,
     find_cycle,
     is_dag,
+    levels,
     order_ranks,
     precedence,
     topological_order,
 )
+from tests.helpers import random_dag
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 SCORES = st.one_of(st.floats(-1e30, 1e30), st.sampled_from([0.0, -0.0, 1.0, 1e30, -1e30]))
@@ -103,6 +106,24 @@ def test_ranks_and_precedence_of_draws_are_those_of_each_draw():
     for i, j in torch.cartesian_prod(torch.arange(3), torch.arange(2)):
         assert torch.equal(rank[i, j], order_ranks(scores[i, j]))
         assert torch.equal(before[i, j], precedence(rank[i, j]))
+
+
+@given(size=st.integers(1, 9), seed=st.integers(0, 10_000))
+def test_levels_are_longest_paths_and_descendants_are_reached(size, seed):
+    graphs = torch.stack([random_dag(size, seed=seed + at) for at in range(2)])
+    level, reached = levels(graphs.to(torch.int8)), descendants(graphs.bool())
+    for at, graph in enumerate(graphs):
+        known = nx.from_numpy_array(graph.numpy(), create_using=nx.DiGraph)
+        generations = list(nx.topological_generations(known))
+        assert [n in generations[level[at, n]] for n in range(size)] == [True] * size
+        for node in range(size):
+            after = nx.descendants(known, node) | {node}
+            assert set(reached[at, node].nonzero().flatten().tolist()) == after
+
+
+def test_levels_and_descendants_of_a_long_chain():
+    assert levels(LONG).tolist() == list(range(64))
+    assert torch.equal(descendants(LONG), torch.ones(64, 64).triu().bool())
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int64, torch.int8, torch.bool])

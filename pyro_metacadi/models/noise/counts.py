@@ -85,9 +85,14 @@ class CountNoise(PyroModule):
         """How deep every row was measured; a row without any count as if it had one."""
         return self._wide_size(x).to(x.dtype)
 
-    def inputs(self, x: Float[Tensor, "*batch variable"]) -> Float[Tensor, "*batch variable"]:
-        """What mechanisms read of counts: log(1 + x / size), standardised."""
-        log1p_rate = (x.double() / self._wide_size(x)).log1p()
+    def inputs(
+        self, x: Float[Tensor, "*batch variable"], size: Float[Tensor, "*batch 1"] | None = None
+    ) -> Float[Tensor, "*batch variable"]:
+        """What mechanisms read of counts: log(1 + x / size), standardised.
+
+        A `size` is given where rows are not known as a whole.
+        """
+        log1p_rate = (x.double() / (self._wide_size(x) if size is None else size)).log1p()
         return ((log1p_rate - self.mean) / self.deviation).to(x.dtype)
 
     def log_rate(self, loc: Float[Tensor, "*batch variable"]) -> Float[Tensor, "*batch variable"]:
