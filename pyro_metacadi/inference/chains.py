@@ -66,6 +66,12 @@ class Chain(Protocol):
         """Probability of every target, averaged over the graphs, float64."""
         ...
 
+    def target_probability_by_graph(
+        self, tasks: Any, graphs: Any
+    ) -> Float[np.ndarray, "draw task variable"]:
+        """Probability of every target if the graph were known to be this one, float64."""
+        ...
+
     def target_evidence(self, tasks: Any, graphs: Any) -> Float[np.ndarray, "task variable"] | None:
         """Nats by which the rows speak for every target, whatever is known of it.
 

@@ -125,11 +125,20 @@ class SVIChain(NamedTuple):
         with isolated(0, self.device):
             for batch in (part.read() for part in tasks.parts()):
                 total = torch.zeros(batch.num_tasks, batch.num_variables, dtype=torch.float64)
-                for values in graphs.chunks(_chunk_size(self, batch)):
-                    logits, _ = self.guide.infer_targets(batch, **values)
-                    total += torch.sigmoid(logits.double()).sum(0).cpu()
+                for probability in _target_probabilities(self, batch, graphs):
+                    total += probability.sum(0)
                 parts.append(total / len(graphs.order_score))
         return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def target_probability_by_graph(
+        self, tasks: AnyBatch, graphs: GraphDraws
+    ) -> Float[np.ndarray, "draw task variable"]:
+        """Probability of every target under each graph."""
+        with isolated(0, self.device):
+            batches = (part.read() for part in tasks.parts())
+            parts = [torch.cat([*_target_probabilities(self, b, graphs)]) for b in batches]
+        return torch.cat(parts, dim=1).numpy()
 
     def target_evidence(self, tasks: TaskBatch, graphs: GraphDraws) -> None:
         """Nothing: mechanisms fitted to a task's own rows refute no hit.
@@ -196,6 +205,15 @@ class SVIChain(NamedTuple):
 
 
 _: type[Chain] = SVIChain  # a method that is missing is named here, when types are checked
+
+
+def _target_probabilities(
+    chain: SVIChain, batch: TaskBatch, graphs: GraphDraws
+) -> Iterator[Float[Tensor, "draw task variable"]]:
+    """Under each graph, a chunk of graphs at a time."""
+    for values in graphs.chunks(_chunk_size(chain, batch)):
+        logits, _ = chain.guide.infer_targets(batch, **values)
+        yield torch.sigmoid(logits.double()).cpu()
 
 
 def _guide_trace(chain: SVIChain, batch: TaskBatch, values: dict[str, Tensor]) -> poutine.Trace:

@@ -139,6 +139,13 @@ class EvidenceChain:
         # Divided last: shares that add up to a rounded one would give more than certainty.
         return (total / counts.sum(1).view(-1, 1, 1)).cpu().numpy()
 
+    @torch.inference_mode()
+    def target_probability_by_graph(
+        self, tasks: PreparedTasks, graphs: EvidenceGraphs
+    ) -> Float[np.ndarray, "draw task variable"]:
+        """Probability of every target under each graph."""
+        return torch.sigmoid(self.target_log_odds(tasks, graphs)).cpu().numpy()
+
     def target_log_odds(
         self, tasks: PreparedTasks, graphs: EvidenceGraphs
     ) -> Float[Tensor, "draw task variable"]:

@@ -102,6 +102,18 @@ class Posterior(Interventions):
         """
         return self._array("target_prob", self._target_prob_per_chain.mean(0))
 
+    def target_probs_by_graph(self) -> xr.DataArray:
+        """`target_probs` if the graph were known, dims (chain, draw, task, variable).
+
+        Draws are the graphs that `target_probs` averages over: their spread says how much a
+        probability depends on the graph. It takes the memory of so many tables.
+        """
+        drawn = self._graphs(self._num_graphs, seed=self._seed)
+        probs = [
+            chain.target_probability_by_graph(self._prepared, graphs) for chain, graphs in drawn
+        ]
+        return self._dataset({"target_prob": np.stack(probs)})["target_prob"]
+
     def rank_targets(self) -> "pandas.DataFrame":
         """Every task's variables from most to least suspicious.
 

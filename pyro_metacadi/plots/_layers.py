@@ -66,7 +66,8 @@ def _without_cycles(
 
 def _layers(graph: nx.DiGraph) -> dict[int, int]:
     """As far left as causes allow, then as far right as effects do: edges are short."""
-    order, layer = list(nx.topological_sort(graph)), {}
+    order: list[int] = list(nx.topological_sort(graph))
+    layer: dict[int, int] = {}
     for node in order:
         layer[node] = max((layer[p] + 1 for p in graph.predecessors(node)), default=0)
     for node in reversed(order):

@@ -76,8 +76,8 @@ def graph(
     for edge in found[::-1]:  # the most probable on top
         _draw_edge(ax, places.curves[edge], part.values[edge], known=known[edge], scale=scale)
     for edge in missed:
-        style = {"color": TRUTH_COLOUR, "linestyle": DASHES, "zorder": 2}
-        _arrow(ax, places.curves[edge], scale=scale, width=1.2, **style)
+        dashed = {"color": TRUTH_COLOUR, "linestyle": DASHES, "zorder": 2}
+        _arrow(ax, places.curves[edge], dashed, width=1.2, scale=scale)
     _draw_names(ax, names, places, scale=scale)
     _legend(ax, threshold, with_truth=truth is not None)
     title = _title(len(kept), len(probs), len(found), len(probable), threshold)
@@ -106,8 +106,8 @@ def _draw_edge(
     width = CERTAIN_POINTS * p
     if known:
         halo = {"color": TRUTH_COLOUR, "alpha": 0.45, "zorder": 1}
-        _arrow(ax, curve, scale=scale, width=width + HALO_POINTS, head=False, **halo)
-    _arrow(ax, curve, scale=scale, width=width, color=_grey(p), zorder=2)
+        _arrow(ax, curve, halo, width=width + HALO_POINTS, scale=scale, head=False)
+    _arrow(ax, curve, {"color": _grey(p), "zorder": 2}, width=width, scale=scale)
 
 
 def _grey(p: float) -> str:
@@ -117,11 +117,11 @@ def _grey(p: float) -> str:
 def _arrow(
     ax: Axes,
     curve: list[tuple[float, float]],
+    style: dict[str, Any],
     *,
-    scale: float,
     width: float,
+    scale: float,
     head: bool = True,
-    **style: Any,
 ) -> None:
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
@@ -149,8 +149,8 @@ def _draw_names(ax: Axes, names: list[str], places: Placed, *, scale: float) -> 
                 fc="white", ec=colour, lw=0.8 * scale, zorder=3,
             )
         )  # fmt: skip
-        centred = {"ha": "center", "va": "center_baseline", "zorder": 4}
-        ax.text(x, y, names[at], size=SIZE * scale, **centred, **LITERAL)
+        style = {"ha": "center", "va": "center_baseline", "zorder": 4, **LITERAL}
+        ax.text(x, y, names[at], size=SIZE * scale, **style)
 
 
 def _legend(ax: Axes, threshold: float, *, with_truth: bool) -> None:

@@ -8,7 +8,7 @@ from pyro_metacadi.inference.chains import Chain
 from pyro_metacadi.inference.draws import GraphDraws
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.ops.graphs import is_dag
-from tests.helpers import fitted, random_states, tiny_tasks
+from tests.helpers import evidence_fit, fitted, random_states, tiny_tasks
 
 NAMES = ("X1", "X2", "X3")
 CHAINS = pytest.mark.parametrize("num_chains", [1, 2])
@@ -203,6 +203,9 @@ class EmptyGraphs:
     def target_probability(self, tasks, graphs):
         return np.zeros((len(tasks), 3))
 
+    def target_probability_by_graph(self, tasks, graphs):
+        return np.zeros((len(graphs.adjacency), len(tasks), 3))
+
     def target_evidence(self, tasks, graphs):
         return None
 
@@ -233,6 +236,17 @@ def test_any_chain_will_do_and_names_its_own_statistics():
     statistics = result.to_inference_data(num_draws=4).sample_stats
     assert list(statistics.data_vars) == ["temperature"]
     np.testing.assert_array_equal(statistics.temperature, [[0, 1, 2, 3]] * 2)
+
+
+@pytest.mark.parametrize("engine", ["svi", "evidence"])
+def test_target_probabilities_are_means_over_those_given_each_graph(engine):
+    result = (fitted(2) if engine == "svi" else evidence_fit()).posterior
+    by_graph = result.target_probs_by_graph()
+    assert by_graph.dims == ("chain", "draw", "task", "variable")
+    assert by_graph.shape[:2] == (2, 32)
+    assert list(by_graph.task.values) == list(result.tasks.tasks)
+    means = by_graph.mean(("chain", "draw"))
+    np.testing.assert_allclose(means, result.target_probs, rtol=1e-5, atol=1e-7)
 
 
 def test_inference_data_survives_a_file_and_arviz_summarises_it(tmp_path):
