@@ -18,7 +18,7 @@ from pyro_metacadi.ops.predictive import one_more_row_log_prob, tasks_log_prob
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.task_values import TaskValues
 
-__all__ = ["Integrated", "Prediction", "log_ratio", "row_log_prob"]
+__all__ = ["Integrated", "Prediction", "hit_log_prob", "log_ratio", "row_log_prob"]
 
 
 class Integrated(NamedTuple):
@@ -97,10 +97,17 @@ class Prediction(NamedTuple):
 
 def log_ratio(made: Prediction, hyper: Hyperparameters) -> Float[Tensor, "set task"]:
     """Log density of each task's values if it hit the variable, over that if not."""
+    if made.hurdle is not None and hyper.hurdle is not None:
+        return hyper.hurdle.log_ratio(made.values, made.hurdle, made.weights.mean)
+    return hit_log_prob(made, hyper) - made.weights.free
+
+
+def hit_log_prob(made: Prediction, hyper: Hyperparameters) -> Float[Tensor, "set task"]:
+    """Log density of each task's values if it hit the variable."""
     values, known = made.values, made.weights
     if made.hurdle is not None and hyper.hurdle is not None:
-        return hyper.hurdle.log_ratio(values, made.hurdle, known.mean)
-    return _hit_log_prob(made, hyper, spread=values.rows.sum(known.variance)) - known.free
+        return hyper.hurdle.log_prob(values, made.hurdle, known.mean)
+    return _hit_log_prob(made, hyper, spread=values.rows.sum(known.variance))
 
 
 def row_log_prob(

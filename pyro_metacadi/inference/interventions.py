@@ -124,8 +124,8 @@ class Interventions:
 
         Returns:
             ``mean``, ``lower``, ``upper`` and ``path_prob``, the probability of a directed path
-            (cause, effect); ``start`` and ``end`` (cause), where the cause is held. In the units of
-            the data.
+            (cause, effect); ``start`` and ``end`` (cause), where the cause is held; ``deviation``
+            (effect), s. In the units of the data.
 
         Raises:
             DataError, ConfigError: As in `predict`.
@@ -157,6 +157,7 @@ class Interventions:
             "path_prob": (dims, np.stack(paths)),
             "start": (dims[:1], ends[0]),
             "end": (dims[:1], ends[1]),
+            "deviation": (dims[1:], deviation),
         }
         coords = {"cause": [variables[cause] for cause in at], "effect": list(variables)}
         return xr.Dataset(found, coords=coords, attrs=options.attrs)
@@ -184,13 +185,8 @@ def _rows(
     """Rows of a chain in the user's units, and who descends from whom in their graphs."""
     graphs = chain.draw_graphs(shape[0], seed=stream_seed(options.seed, index))
     seed = stream_seed(options.seed, "rows", index)
-    beside = Surroundings.drawn(
-        trained,
-        shape=shape,
-        covariates=options.covariates,
-        total=options.total,
-        generator=np.random.default_rng(seed),
-    )
+    at = np.random.default_rng(seed).integers(len(trained.tasks.values), size=shape)
+    beside = Surroundings.of_rows(trained, at, covariates=options.covariates, total=options.total)
     standard = torch.as_tensor(to_model(trained.units, held.values))
     values = {at: standard[:, at] for at in held.columns}
     x = simulate(chain, graphs, held=values, beside=beside, num_settings=len(standard), seed=seed)

@@ -15,6 +15,7 @@ from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.arviz import to_inference_data
 from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
 from pyro_metacadi.inference.conflicts import Conflict, find_conflicts
+from pyro_metacadi.inference.curves import Curves
 from pyro_metacadi.inference.interventions import Interventions
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.surroundings import Trained
@@ -38,7 +39,7 @@ DIMS = {
 }
 
 
-class Posterior(Interventions):
+class Posterior(Interventions, Curves):
     """What was learned about the graph, and about who was hit in each of `tasks`.
 
     Made by `MetaCaDI.posterior` (training tasks) and `MetaCaDI.adapt` (other tasks). Nothing here

@@ -32,13 +32,13 @@ from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.ops.graphs import levels
 from pyro_metacadi.ops.hurdle import Hurdle
 
-__all__ = ["simulate"]
+__all__ = ["inputs_of", "simulate"]
 
 MOST_FLOATS = 2**23
 """Features, or hidden units and weights, that are held at once."""
 
-Held = Mapping[int, Float[Tensor, " setting"]]
-"""Variable -> its value in every setting, in the model's units."""
+Held = Mapping[int, Float[Tensor, "*#row #setting"]]
+"""Variable -> its value in every setting, or in every draw, row and setting; the model's units."""
 
 
 @singledispatch
@@ -207,19 +207,21 @@ def _one_setting(
     noise: Any = model.noise
     values = x.unsqueeze(1).to(adjacency.dtype)  # one task
     for depth in range(int(level.max()) + 1):
-        inputs, sizes = _read(noise, values, total)
+        here = (level == depth) & free
+        if not here.any():
+            continue
+        inputs, sizes = inputs_of(noise, values, total)
         loc = mechanisms.observe(inputs, adjacency)
         features = values.new_empty(*loc.shape[:2], loc.shape[-1], loc.shape[2], 0)
         if getattr(noise, "reads_features", True):
             features = mechanisms.features(inputs, adjacency)
         with isolated(stream_seed(seed, depth), values.device):
             drawn = _sample(noise(loc, features, *sizes))
-        here = (level == depth) & free
         values = torch.where(here[:, None, None], drawn, values)
     return values.squeeze(1).double()
 
 
-def _read(
+def inputs_of(
     noise: Noise, values: Float[Tensor, "draw 1 row variable"], total: Float[Tensor, "draw row"]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """What mechanisms read of rows, and what the law is told beside: of counts, the sizes."""

@@ -6,7 +6,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pyro_metacadi.data.names import position_of
 from pyro_metacadi.data.representation import Representation
@@ -43,37 +43,31 @@ class Surroundings:
     total: Float[np.ndarray, "*row"]
 
     @classmethod
-    def drawn(
-        cls,
-        trained: Trained,
-        *,
-        shape: tuple[int, ...],
-        covariates: Any,
-        total: Any,
-        generator: np.random.Generator,
+    def of_rows(
+        cls, trained: Trained, at: Int[np.ndarray, "*row"], *, covariates: Any, total: Any
     ) -> "Surroundings":
-        """Those of random training rows, all tasks pooled, but for what is given.
+        """Those of training rows, but for what is given.
 
-        So averages over rows are averages over covariates as they are distributed in training.
+        Where the rows are random, averages over them are averages over covariates as they are
+        distributed in training.
 
         Args:
             trained: The model's training tasks and units.
-            shape: How many rows.
+            at: Positions of the rows, all tasks pooled.
             covariates: Name -> the value that all rows have.
             total: Of every row's counts.
-            generator: Chooses the rows.
 
         Raises:
             DataError: A covariate is unknown, or has no such value.
             ConfigError: `covariates` are no such mapping, or `total` is no positive number, or is
                 given for rows that are no counts.
         """
-        tasks, units = trained.tasks, trained.units
+        tasks, units, shape = trained.tasks, trained.units, at.shape
         fixed = _checked_covariates(covariates, tasks)
         size = _checked_total(total, units)
         if not tasks.covariates and not counts_rows(units):
             return cls(np.empty((*shape, 0)), np.ones(shape))
-        at = generator.integers(len(tasks.values), size=int(np.prod(shape)))
+        at = at.ravel()
         beside = {name: column[at] for name, column in tasks.covariates.items()}
         beside |= {name: np.repeat(value, len(at)) for name, value in fixed.items()}
         rows = TaskDataset.from_arrays(

@@ -10,7 +10,9 @@ from pyro_metacadi._lazy import attach
 __all__ = [
     "edge_heatmap",
     "graph",
+    "intervention_effect",
     "loss_terms",
+    "mechanism_curves",
     "ranked_targets",
     "reliability",
     "save_figure",
@@ -22,7 +24,9 @@ __getattr__, __dir__ = attach(
     {
         "edge_heatmap": ".heatmaps",
         "graph": ".graphs",
+        "intervention_effect": ".effects",
         "loss_terms": ".training",
+        "mechanism_curves": ".mechanisms",
         "ranked_targets": ".targets",
         "reliability": ".calibration",
         "save_figure": ".saving",

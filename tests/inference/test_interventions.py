@@ -49,7 +49,7 @@ def known_graph(model):
     parts["mechanisms"] = partial(Mechanisms, width=8)
     training = Training(patience=None, support_size=10, query_size=50)
     svi = MetaCaDI.paper(graph_prior=GRAPH, objective="elbo", training=training, **parts)
-    return svi.fit(confounded(), num_steps=300, progress=False)
+    return svi.fit(confounded(), num_steps=200, progress=False)
 
 
 @cache
