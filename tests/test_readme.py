@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_python_example_runs_as_shown_and_finds_more_than_chance(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_python_examples_run_as_shown_and_find_more_than_chance(capsys, tmp_path, monkeypatch):
+    code, *others = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -25,6 +25,11 @@ def test_python_example_runs_as_shown_and_finds_more_than_chance(capsys):
     assert scores["edge_ap"] > names["world"].adjacency.sum() / 30
     assert scores["intv_ap"] > 0.5
     assert "rank" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    for further in others:  # they go on where the first ended
+        exec(compile(further, "README.md", "exec"), names)
+    assert (names["held"]["x"].sel(variable="X1") == 1).all()
+    assert len(list(tmp_path.glob("*.png"))) == 2
 
 
 def test_nothing_is_left_to_fill_in():
