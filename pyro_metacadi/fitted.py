@@ -85,7 +85,9 @@ class Fitted:
             num_graphs=num_graphs,
             seed=seed,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
-            trained=Trained(self.tasks, scaling.units),
+            trained=Trained(
+                self.tasks, scaling.units, lambda: self.training_posterior.target_probs.values
+            ),
         )
 
     @cached_property

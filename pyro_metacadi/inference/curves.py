@@ -14,7 +14,7 @@ from pyro_metacadi.data.counts import CountUnits
 from pyro_metacadi.data.names import position_of
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
-from pyro_metacadi.inference.doing import Held, Options
+from pyro_metacadi.inference.doing import Held, Options, warn_of_always_hit
 from pyro_metacadi.inference.hit_curves import hit_curve
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.simulated import simulate
@@ -83,6 +83,9 @@ class Curves:
             DataError: A variable is unknown.
             ConfigError: An argument is out of range, or `parent` is the `child`.
 
+        Warns:
+            MetaCaDIWarning: Every training task hit the child, or a value is beyond all their rows.
+
         Source: Friedman, Greedy function approximation, Annals of Statistics 2001.
         """
         options, trained = Options(seed, interval), self._trained
@@ -98,6 +101,7 @@ class Curves:
             raise ConfigError(f"child: expected another than the parent, got {child!r} twice.")
         shape = check_count("num_graphs", num_graphs), check_count("num_rows", num_rows)
         along = _values(values, parent, trained)
+        warn_of_always_hit(trained, drawn=[effect])
         drawn = [
             _means(chain, index, trained, along, cause, effect, shape=shape, seed=seed)
             for index, chain in enumerate(self._chains)

@@ -18,7 +18,11 @@ from pyro_metacadi.inference.surroundings import Trained
 from pyro_metacadi.inference.user_units import lowest
 from pyro_metacadi.typing import Array
 
-__all__ = ["Held", "Options", "check_causes", "check_contrast"]
+__all__ = ["Held", "Options", "check_causes", "check_contrast", "warn_of_always_hit"]
+
+
+LEAST_FREE = 0.5
+"""Training tasks, by their probabilities, that must have left a variable alone."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,31 @@ def check_contrast(contrast: Any) -> tuple[float, float]:
             f"{contrast!r}. Try (0.0, 1.0)."
         )
     return float(contrast[0]), float(contrast[1])
+
+
+def warn_of_always_hit(trained: Trained, *, drawn: Sequence[int] | None = None) -> None:
+    """Warn of variables whose own mechanism no training task shows (two calls below the user's).
+
+    Args:
+        trained: The training tasks; nothing is asked of those on disk.
+        drawn: Variables that are drawn from their mechanism; None for all.
+    """
+    if trained.tasks.on_disk:  # judging all would take as long as fitting to them
+        return
+    names, free = trained.tasks.variables, (1 - trained.target_probs()).sum(axis=0)
+    found = [
+        repr(names[at])
+        for at in (range(len(names)) if drawn is None else drawn)
+        if free[at] < LEAST_FREE
+    ]
+    if found:
+        warnings.warn(
+            f"mechanisms: expected variables that some training task left alone, got "
+            f"{listed(found)}, which every task seems to have hit. What is predicted of them is a "
+            f"guess: declare observational tasks, or hold them.",
+            MetaCaDIWarning,
+            stacklevel=3,
+        )
 
 
 def _numbers(name: str, value: Any, trained: Trained) -> Float[np.ndarray, "*setting"]:

@@ -17,7 +17,13 @@ from jaxtyping import Bool, Float
 from pyro_metacadi.checks import check_count
 from pyro_metacadi.data.scaling import moments
 from pyro_metacadi.errors import MetaCaDIError
-from pyro_metacadi.inference.doing import Held, Options, check_causes, check_contrast
+from pyro_metacadi.inference.doing import (
+    Held,
+    Options,
+    check_causes,
+    check_contrast,
+    warn_of_always_hit,
+)
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.simulated import simulate
 from pyro_metacadi.inference.surroundings import Surroundings, Trained
@@ -73,11 +79,14 @@ class Interventions:
             ConfigError: An argument is out of range, or the noise model cannot be sampled.
 
         Warns:
-            MetaCaDIWarning: A variable is held beyond all values of the training rows.
+            MetaCaDIWarning: A variable is held beyond all values of the training rows, or one that
+                is not held was hit in every training task, so that nobody knows its mechanism.
         """
         options = Options(seed, interval, covariates, total)
         num_draws, trained = check_count("num_draws", num_draws), self._known()
         held = Held.of(do, trained)
+        free = [at for at in range(len(trained.tasks.variables)) if at not in held.columns]
+        warn_of_always_hit(trained, drawn=free)
         drawn = [
             _rows(chain, index, held, trained=trained, shape=(num_draws, 1), options=options)[0]
             for index, chain in enumerate(self._chains)
@@ -137,6 +146,7 @@ class Interventions:
         shape = check_count("num_graphs", num_graphs), check_count("num_rows", num_rows)
         variables = trained.tasks.variables
         at = check_causes(causes, variables)
+        warn_of_always_hit(trained)
         mean, deviation = moments(trained.tasks.values)
         ends = np.stack([(mean + step * deviation)[at] for step in check_contrast(contrast)])
         effects, paths = [], []

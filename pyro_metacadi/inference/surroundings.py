@@ -1,6 +1,6 @@
 """What rows have beside their variables, where none was measured: covariates, and how deep."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -24,10 +24,12 @@ class Trained:
     Attributes:
         tasks: In the user's units.
         units: The map to the model's.
+        target_probs: Asks for the probability that each task hit each variable.
     """
 
     tasks: TaskDataset
     units: Units
+    target_probs: Callable[[], Float[np.ndarray, "task variable"]]
 
 
 @dataclass(frozen=True, eq=False)

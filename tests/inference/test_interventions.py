@@ -1,5 +1,6 @@
 """What would happen if: effects that are known, what does not move, units, seeds, bad input."""
 
+import warnings
 from functools import cache, partial
 
 import numpy as np
@@ -14,7 +15,14 @@ from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.training import Training
 from pyro_metacadi.models import LearnedGaussianNoise, Mechanisms
-from tests.helpers import evidence_fit, fitted, random_states, tiny_tasks, tiny_world
+from tests.helpers import (
+    evidence_fit,
+    fitted,
+    random_states,
+    tiny_estimator,
+    tiny_tasks,
+    tiny_world,
+)
 
 NAMES = ("Z", "X", "Y", "W")
 GRAPH = np.array([[0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -226,6 +234,22 @@ def test_effects_that_cannot_be_asked_for_are_refused(options, error, message):
 def test_values_beyond_all_rows_are_warned_of():
     with pytest.warns(MetaCaDIWarning, match=r"do: expected values between .* got 90 at 'X'"):
         known_graph("evidence").posterior.predict({"X": [0.0, 90.0]}, num_draws=3)
+
+
+def test_variables_that_every_task_hit_are_warned_of_unless_they_are_held():
+    tasks = tiny_tasks().declare(tiny_tasks().tasks, hit=["X2"])
+    model = tiny_estimator(target_prior=0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetaCaDIWarning)  # most targets are ones
+        posterior = model.fit(tasks, progress=False).posterior
+    with pytest.warns(MetaCaDIWarning, match=r"mechanisms: .* got 'X2', which every task seems"):
+        posterior.predict({"X1": 0.0}, num_draws=3)
+    with pytest.warns(MetaCaDIWarning, match=r"mechanisms: .* got 'X2'"):
+        posterior.causal_effects(["X1"], num_graphs=3)
+    with pytest.warns(MetaCaDIWarning, match=r"mechanisms: .* got 'X2'"):
+        posterior.mechanism_curves("X1", "X2", num_graphs=3)
+    posterior.predict({"X2": 0.0}, num_draws=3)
+    posterior.mechanism_curves("X2", "X1", num_graphs=3)
 
 
 def test_nothing_is_predicted_where_nothing_was_trained():
