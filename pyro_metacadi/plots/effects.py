@@ -14,7 +14,7 @@ __all__ = ["intervention_effect"]
 
 NEEDED = ("mean", "lower", "upper", "path_prob", "start", "end", "deviation")
 MOST_EFFECTS = 30  # lines of a page that are taken in at once
-LINE_INCHES = 0.24
+LINE_INCHES, BAR_INCHES = 0.24, 1.8
 
 
 def intervention_effect(
@@ -97,4 +97,6 @@ def _draw(ax: Axes, part: xr.Dataset, names: list[str]) -> None:
     bars = f" (bars: {100 * share:g} % interval)" if np.isfinite(share) else ""
     ax.set_xlabel(f"effect in standard deviations{bars}")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.figure.colorbar(dots, ax=ax, label="probability of a path", aspect=15, shrink=0.8)
+    height = ax.bbox.height / ax.figure.dpi
+    shrink = min(0.8, BAR_INCHES / height)  # of a tall picture, no taller bar
+    ax.figure.colorbar(dots, ax=ax, label="probability of a path", aspect=15, shrink=shrink)
