@@ -56,6 +56,16 @@ posterior.nc for ArviZ.
 example:
   metacadi adapt model new.csv --task run --top 5"""
 
+REPORT = """\
+Write one HTML page about a saved model, which needs no network: verdicts on how far to believe it,
+the graph, the targets of each experiment with search and sort, the course of the fit, the data, and
+how all of it came about. With --tasks it reports the targets of new experiments, which --task tells
+apart; without, those of the experiments that were trained on.
+
+example:
+  metacadi report model -o report.html
+  metacadi report model --tasks new.csv --task run -o new.html"""
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line as one line, like every other mistake."""
@@ -81,14 +91,16 @@ def build_parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
         "fit": ("learn a model", FIT),
         "adapt": ("find what new experiments hit", ADAPT),
         "tune": ("choose options", TUNE),
+        "report": ("show a model on one page", REPORT),
     }
-    demo, simulate, fit, adapt, tune = (
+    demo, simulate, fit, adapt, tune, report = (
         commands.add_parser(name, help=short, description=text, **style)
         for name, (short, text) in said.items()
     )
     _add_fitting(demo)
     _add_fit(fit)
     _add_adapt(adapt)
+    _add_report(report)
     _add_data(tune)
     add_tune_options(tune)
     worlds = add_simulators(simulate)
@@ -96,13 +108,14 @@ def build_parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
         _add_output(command, required=command is not adapt)
     for command in (fit, tune):
         _add_covariates(command)
-    for command in (fit, adapt):
+    for command in (fit, adapt, report):
         _add_known_targets(command)
-    for command in (fit, adapt, tune):
+    for command in (fit, adapt, tune, report):
         command.add_argument("--device", default="auto", help="auto, cpu or cuda; default: auto")
     for world in worlds:
         world.set_defaults(run=run["simulate"])
-    for name, command in {"demo": demo, "fit": fit, "adapt": adapt, "tune": tune}.items():
+    named = {"demo": demo, "fit": fit, "adapt": adapt, "tune": tune, "report": report}
+    for name, command in named.items():
         command.set_defaults(run=run[name])
     return parser
 
@@ -128,6 +141,16 @@ def _add_adapt(adapt: argparse.ArgumentParser) -> None:
     adapt.add_argument("model", type=_path, help="folder that `metacadi fit` wrote")
     _add_data(adapt)
     adapt.add_argument("--top", type=positive, default=3, help="variables to print; default: 3")
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("model", type=_path, help="folder that `metacadi fit` wrote")
+    report.add_argument("-o", "--out", type=_path, required=True, help="file to write: .html")
+    report.add_argument("--overwrite", action="store_true", help="replace an earlier report")
+    report.add_argument("--tasks", type=_path, metavar="FILE", help="table of new experiments")
+    report.add_argument("--task", metavar="COLUMN", help="column that names the new experiment")
+    report.add_argument("--title", help="of the page; default: the model's name")
+    report.add_argument("--seed", type=int, default=0, help="as for adapt; default: 0")
 
 
 def _add_covariates(command: argparse.ArgumentParser) -> None:

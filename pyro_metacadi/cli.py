@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "fit": _fit,
                 "adapt": _adapt,
                 "tune": _tune,
+                "report": _report,
             }
             args = build_parser(run).parse_args(argv)
             args.run(args)
@@ -129,17 +130,8 @@ def _adapt(args: argparse.Namespace) -> None:
     output.check()
     from pyro_metacadi import MetaCaDI
 
-    log_scale = read_record(args.model).get("log_scale", False)
     model = MetaCaDI.load(args.model, device=args.device)
-    groups = [name for name, known in model.covariates.items() if known is not None]
-    tasks = read_tasks(
-        args.data,
-        task=args.task,
-        covariates=[name for name in model.covariates if name not in groups],
-        groups=groups,
-        log_scale=log_scale,
-    )
-    posterior = model.adapt(_declared(tasks, args), seed=args.seed)
+    posterior = model.adapt(_new_tasks(args.data, model, args), seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
         ranked.to_csv(folder / "target_probs.csv", index=False)
@@ -147,6 +139,50 @@ def _adapt(args: argparse.Namespace) -> None:
     best = ranked.loc[ranked["rank"] <= args.top, ["task", "rank", "variable", "probability"]]
     print(best.to_string(index=False, formatters={"probability": "{:.3f}".format}))
     print(f"All probabilities and the posterior are in {args.out}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from pyro_metacadi.report.writing import check_report_path
+
+    if (args.tasks is None) != (args.task is None):
+        raise ConfigError(
+            "--tasks and --task: expected both or neither, got one. Give the file of new "
+            "experiments, and its column that names them."
+        )
+    if args.tasks is None and (args.observational or args.known_targets):
+        raise ConfigError(
+            "--observational and --known-targets: expected new experiments that they tell of, got "
+            "no --tasks. What is known of training experiments is declared at `metacadi fit`."
+        )
+    inputs = _inputs(args.model, args.tasks, args.known_targets)
+    check_report_path(args.out, overwrite=args.overwrite, inputs=inputs)
+    from pyro_metacadi import MetaCaDI
+    from pyro_metacadi.report import write_report
+
+    model = MetaCaDI.load(args.model, device=args.device)
+    write_report(
+        model,
+        args.out,
+        overwrite=args.overwrite,
+        tasks=None if args.tasks is None else _new_tasks(args.tasks, model, args),
+        title=args.title or f"Causal discovery report: {args.model.resolve().name}",
+        record=read_record(args.model),
+        seed=args.seed,
+    )
+    print(f"The report is in {args.out}")
+
+
+def _new_tasks(path: Path, model: Any, args: argparse.Namespace) -> Any:
+    """Tasks of a file as the model of the folder ``args.model`` reads them, with what is known."""
+    groups = [name for name, known in model.covariates.items() if known is not None]
+    tasks = read_tasks(
+        path,
+        task=args.task,
+        covariates=[name for name in model.covariates if name not in groups],
+        groups=groups,
+        log_scale=read_record(args.model).get("log_scale", False),
+    )
+    return _declared(tasks, args)
 
 
 def _inputs(*paths: Path | None) -> tuple[Path, ...]:

@@ -206,6 +206,16 @@ class MetaCaDI:
         return self._engine.components
 
     @property
+    def engine(self) -> str:
+        """``"evidence"`` or ``"svi"``."""
+        return self._engine.name
+
+    @property
+    def seed(self) -> int:
+        """Of the fit."""
+        return self._fitted().seed
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Names of the variables of the fitted model."""
         return self._fitted().tasks.variables

@@ -58,7 +58,7 @@ SIMULATORS = ("gp-anm", "nn-anm", "sergio")
     "command",
     [
         *([], ["demo"], ["simulate"], *(["simulate", name] for name in SIMULATORS)),
-        *(["fit"], ["adapt"], ["tune"]),
+        *(["fit"], ["adapt"], ["tune"], ["report"]),
     ],
     ids=" ".join,
 )
@@ -179,6 +179,49 @@ def test_adapt_ranks_the_targets_of_each_new_task(fitted, tmp_path, capsys, monk
     assert printed[0].split() == ["task", "rank", "variable", "probability"]
     assert len(printed) == 1 + 4 * 2 + 1
     assert len({len(line) for line in printed[:-1]}) == 1
+
+
+def test_report_is_one_page_about_the_model_or_about_new_experiments(fitted, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert run("report", fitted / "model", "-o", page, "--device", "cpu") == 0
+    assert capsys.readouterr().out == f"The report is in {page}\n"
+    text = page.read_text("utf-8")
+    assert "<title>Causal discovery report: model</title>" in text
+    assert str(fitted / "world" / "tasks.csv") in text  # how it was fitted
+    new = ("--tasks", fitted / "positive.csv", "--task", "task", "--title", "<New>")
+    assert run("report", fitted / "logs", "-o", page, "--overwrite", *new) == 0
+    text = page.read_text("utf-8")
+    assert "<title>&lt;New&gt;</title>" in text
+    assert "new experiments" in text
+    assert listing(tmp_path) == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("model -o nowhere/r.html", "report: expected an existing folder"),
+        ("model -o /proc/r.html", "report: expected a (file|folder) that can be written"),
+        ("model -o taken.html", "report: expected a new file, got 'taken.html', which exists"),
+        ("model -o taken.html --overwrite", "report: expected an earlier report to replace"),
+        ("model -o model/r.html", "report: expected a file apart from the inputs"),
+        ("model -o .", "report: expected a file, got the folder"),
+        ("nothing -o r.html", "model .*nothing"),
+        ("model -o r.html --tasks new.csv", "--tasks and --task: expected both or neither"),
+        ("model -o r.html --task run", "--tasks and --task: expected both or neither"),
+        ("model -o r.html --observational a", "expected new experiments that they tell of"),
+        ("model", "the following arguments are required: -o/--out"),
+    ],
+)
+def test_a_report_that_cannot_be_is_one_line(
+    fitted, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").symlink_to(fitted / "model")
+    (tmp_path / "taken.html").write_text("mine")
+    assert run("report", *options.split()) == 2
+    assert re.search(message, error_line(capsys))
+    assert listing(tmp_path) == ["model", "taken.html"]
+    assert (tmp_path / "taken.html").read_text() == "mine"
 
 
 def test_a_target_prior_makes_targets_independent(fitted, tmp_path):

@@ -83,6 +83,11 @@ class Posterior(Interventions, Curves):
             f"{len(self._chains)} chain(s)>"
         )
 
+    @property
+    def num_graphs(self) -> int:
+        """Graphs per chain that target probabilities average over."""
+        return self._num_graphs
+
     @cached_property
     def edge_probs(self) -> xr.DataArray:
         """Probability of every edge X_parent -> X_child, dims (parent, child).
