@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_metacadi.ops.evidence import LOG_2PI
 from pyro_metacadi.ops.rows import TaskRows
 
-__all__ = ["generic_log_prob", "generic_row_log_prob"]
+__all__ = ["StudentParameters", "generic_log_prob", "generic_row_law", "generic_row_log_prob"]
 
 SHAPE, RATE, MEAN_SCALE = 1.0, 0.5, 4.0
 
@@ -51,13 +51,33 @@ def generic_row_log_prob(
     included: Bool[Tensor, "set row"] | None = None,
 ) -> Float[Tensor, "set row"]:
     """Log density of one more row at each row's place, given its task, under the generic law."""
+    parts = generic_row_law(x, rows, included=included)
+    law = torch.distributions.StudentT(*(rows.spread(part) for part in parts))
+    return law.log_prob(x.double())
+
+
+class StudentParameters(NamedTuple):
+    """Of Student's t law of one more value of each task."""
+
+    degrees: Float[Tensor, "*set task"]
+    center: Float[Tensor, "*set task"]
+    scale: Float[Tensor, "*set task"]
+
+
+def generic_row_law(
+    x: Float[Tensor, "set row"],
+    rows: TaskRows,
+    *,
+    included: Bool[Tensor, "set row"] | None = None,
+) -> StudentParameters:
+    """The generic law of one more row of each task, given all of its rows; see `generic_log_prob`.
+
+    In standard deviations of the variable.
+    """
     seen = _Seen.of(x, rows, included=included, weight=torch.ones_like(rows.num_rows))
     center = seen.num_rows * MEAN_SCALE * seen.mean / seen.shrunk
-    spread = (seen.rate / seen.shape * (1 + MEAN_SCALE / seen.shrunk)).sqrt()
-    law = torch.distributions.StudentT(
-        rows.spread((2 * seen.shape).expand_as(center)), rows.spread(center), rows.spread(spread)
-    )
-    return law.log_prob(x.double())
+    scale = (seen.rate / seen.shape * (1 + MEAN_SCALE / seen.shrunk)).sqrt()
+    return StudentParameters((2 * seen.shape).expand_as(center), center, scale)
 
 
 class _Seen(NamedTuple):

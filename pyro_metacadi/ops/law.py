@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.ops.evidence import LOG_2PI
-from pyro_metacadi.ops.generic_law import generic_row_log_prob
+from pyro_metacadi.ops.generic_law import generic_row_law
 from pyro_metacadi.ops.moments import Moments
+from pyro_metacadi.ops.one_more_row import OneMoreRow
 from pyro_metacadi.ops.task_values import TaskValues
 
 __all__ = ["InterventionLaw"]
@@ -100,18 +101,35 @@ class InterventionLaw:
 
         As of one more row at its place: in-sample, for pointwise likelihoods of a posterior.
         """
+        law = self.one_more_row(values, prediction, noise_variance)
+        return law.log_prob(values.x, prediction, values.rows)
+
+    def one_more_row(
+        self,
+        values: TaskValues,
+        prediction: Float[Tensor, "set row"],
+        noise_variance: Float[Tensor, " set"],
+    ) -> OneMoreRow:
+        """The law of one more row of each task that hit the variable, given all of its rows."""
+        residual = [
+            values.rows.sum(values.in_units(values.x) - a * values.in_units(prediction) - b)
+            for a, b in zip(self.slope, self.intercept, strict=True)
+        ]
+        variance = self._variance(values, noise_variance)
+        shifts = [
+            self._task_shift(k, values, residual[k], variance[k]) for k in range(len(self.slope))
+        ]
         joint = self.component_log_prob(values, prediction, noise_variance)
-        share = values.rows.spread(torch.log_softmax(joint, 0))
-        x, f = values.in_units(values.x), values.in_units(prediction)
-        terms = []
-        for k, variance in enumerate(self._variance(values, noise_variance)):
-            residual = x - self.slope[k] * f - self.intercept[k]
-            shift = self._task_shift(k, values, values.rows.sum(residual), variance)
-            scale = values.rows.spread(variance.unsqueeze(-1) + shift.variance).sqrt()
-            law = torch.distributions.Normal(values.rows.spread(shift.mean), scale)
-            terms.append(law.log_prob(residual) + values.scale.log().unsqueeze(-1))
-        terms.append(generic_row_log_prob(values.x, values.rows))
-        return (torch.stack(terms) + share).logsumexp(0)
+        return OneMoreRow(
+            log_share=torch.log_softmax(joint, 0),
+            slope=self.slope,
+            intercept=self.intercept,
+            shift=torch.stack([shift.mean for shift in shifts]),
+            scale=(variance.unsqueeze(-1) + torch.stack([s.variance for s in shifts])).sqrt(),
+            unit=values.scale.unsqueeze(-1),
+            offset=values.offset.unsqueeze(-1),
+            generic=generic_row_law(values.x, values.rows),
+        )
 
     def updated(
         self,
