@@ -128,7 +128,7 @@ def write_posterior(posterior: Any, path: Path) -> None:
     Raises:
         OSError: The file cannot be written, or may not fit.
     """
-    data = posterior.to_inference_data()
+    data = posterior.to_inference_data(num_predictive=0)
     size = sum(data[group].nbytes for group in GROUPS) + LAYOUT_BYTES
     if shutil.disk_usage(path.parent).free < size:  # HDF5 crashes the process on a full disk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path.name)

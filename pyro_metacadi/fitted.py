@@ -84,6 +84,8 @@ class Fitted:
             standardised=rows,
             num_graphs=num_graphs,
             seed=seed,
+            restore=scaling.units.inverse,
+            history=self.history,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
             trained=Trained(
                 self.tasks, scaling.units, lambda: self.training_posterior.target_probs.values

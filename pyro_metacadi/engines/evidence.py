@@ -21,6 +21,7 @@ from pyro_metacadi.errors import ConfigError, MetaCaDIWarning, ModelFileError
 from pyro_metacadi.inference.convergence import AGREEMENT, chains_agree
 from pyro_metacadi.inference.evidence import Sampling, evidence_of, fit_evidence
 from pyro_metacadi.inference.evidence_chain import EvidenceChain
+from pyro_metacadi.inference.graph_score import GraphOdds
 from pyro_metacadi.inference.library import MechanismLibrary
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.inference.training import Callback
@@ -103,6 +104,7 @@ class EvidenceEngine:
         check_memory_suffices(memory, tasks)
         representation = Representation.fit(tasks, kind=sampling.representation)
         prior = self.components.target_prior
+        odds = self.components.graph_odds(tasks.variables)
 
         def on_draw(step: int, draw: dict[str, Tensor]) -> None:
             for callback in callbacks:
@@ -117,7 +119,7 @@ class EvidenceEngine:
                 device=device,
                 memory=memory,
             ),
-            graph_odds=self.components.graph_odds(tasks.variables),
+            graph_odds=odds,
             target_prior=prior,
             sampling=sampling,
             num_chains=num_chains or sampling.num_chains,
@@ -126,7 +128,8 @@ class EvidenceEngine:
             progress=progress,
             on_draw=on_draw,
         )
-        chains = _chains(fit.evidence, zip(fit.adjacency, fit.log_score, strict=True))
+        draws = zip(fit.adjacency, fit.log_score, strict=True)
+        chains = _chains(fit.evidence, draws, odds=odds)
         history = tuple({"loss": -chain.log_score.numpy()} for chain in chains)
         agree = chains_agree(fit.log_score.numpy())
         if agree is False:
@@ -154,26 +157,26 @@ class EvidenceEngine:
         """Chains of saved graphs over mechanisms that are fitted again when needed."""
         scaling = EvidenceScaling.restore(tensors, tasks=tasks, device=device)
         num_variables = len(tasks.variables)
-        self._check_prior(tasks.variables)
+        odds = self._graph_odds(tasks.variables)
         draws = (
             _draws(tensors, f"chain{index}", num_variables=num_variables)
             for index in range(num_chains)
         )
-        return _chains(scaling.evidence, draws), scaling
+        return _chains(scaling.evidence, draws, odds=odds), scaling
 
-    def _check_prior(self, variables: Sequence[str]) -> None:
+    def _graph_odds(self, variables: Sequence[str]) -> GraphOdds:
         try:
-            self.components.graph_odds(variables)
+            return self.components.graph_odds(variables)
         except ConfigError as error:
             raise ModelFileError(str(error)) from error
 
 
 def _chains(
-    evidence: MechanismEvidence, draws: Iterable[tuple[Tensor, Tensor]]
+    evidence: MechanismEvidence, draws: Iterable[tuple[Tensor, Tensor]], *, odds: GraphOdds
 ) -> tuple[EvidenceChain, ...]:
     """Chains of these graphs and log scores, over one library."""
     library = MechanismLibrary(evidence)
-    chains = tuple(EvidenceChain(library, *pair) for pair in draws)
+    chains = tuple(EvidenceChain(library, *pair, odds) for pair in draws)
     library.expect(family for chain in chains for family in chain.usual_graphs.families)
     return chains
 

@@ -60,7 +60,8 @@ def to_inference_data(
             (``observed_data``, ``constant_data``) ``[*dims]``. Dtypes are kept.
         coords: Dimension -> labels. Dimensions without labels are numbered from 0.
         dims: Variable, or group/variable, -> its dimensions after chain and draw; scalars may be
-            left out.
+            left out. Dimensions of a sampled variable that begin with ``chain`` are all it has,
+            such as those of a loss, ``("chain", "step")``.
         attrs: Strings and numbers about the whole, such as the seed or the version.
 
     Returns:
@@ -87,7 +88,9 @@ def _check_dim_names(
     coords: Mapping[str, Sequence[Any]], dims: Mapping[str, Sequence[str]]
 ) -> None:
     """ArviZ stacks chain and draw into `sample`, so data may use none of the three."""
-    used = set(coords).union(*dims.values())
+    used = set(coords).union(
+        *(names[names[:1] == ("chain",) :] for names in map(tuple, dims.values()))
+    )
     for name in sorted(used & RESERVED_DIMS):
         raise DataError(
             f"dimension name: expected one that ArviZ does not reserve, got {name!r}. "
@@ -102,10 +105,9 @@ def _dataset(
     coords: Mapping[str, Sequence[Any]],
     dims: Mapping[str, Sequence[str]],
 ) -> xr.Dataset:
-    leading = ("chain", "draw") if group in SAMPLED_GROUPS else ()
     arrays = {}
     for name, values in variables.items():
-        array, names = np.asarray(values), (*leading, *_dims_of(group, name, dims))
+        array, names = np.asarray(values), _dims_of(group, name, dims)
         _check_shape(f"{group}/{name}", array, names=names, coords=coords)
         arrays[name] = (names, array)
     sizes = _common_sizes(group, arrays)
@@ -116,9 +118,12 @@ def _dataset(
     return xr.Dataset(arrays, coords=labels)
 
 
-def _dims_of(group: str, name: str, dims: Mapping[str, Sequence[str]]) -> Sequence[str]:
+def _dims_of(group: str, name: str, dims: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """A variable may have other dimensions in one group, such as x in log_likelihood."""
-    return dims.get(f"{group}/{name}", dims.get(name, ()))
+    names = tuple(dims.get(f"{group}/{name}", dims.get(name, ())))
+    return (
+        ("chain", "draw", *names) if group in SAMPLED_GROUPS and names[:1] != ("chain",) else names
+    )
 
 
 def _check_shape(

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from pyro_metacadi.inference.chains import NUM_GRAPHS
+from pyro_metacadi.inference.graph_score import GraphOdds
 from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.models.families import Family, families_of
@@ -62,11 +63,13 @@ class EvidenceChain:
         library: Fitted mechanisms, shared by the chains of a fit.
         adjacency: The chain's states after warm-up.
         log_score: Log evidence plus log prior of each.
+        graph_odds: The prior of graphs, if graphs are to be drawn from it.
     """
 
     library: MechanismLibrary
     adjacency: Int[Tensor, "draw parent child"]
     log_score: Float[Tensor, " draw"]
+    graph_odds: GraphOdds | None = None
 
     @property
     def device(self) -> torch.device:

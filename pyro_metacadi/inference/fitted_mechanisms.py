@@ -60,6 +60,26 @@ class Joined(NamedTuple):
         )
 
 
+class OfRows(NamedTuple):
+    """What mechanisms say of rows: of weights w, normal, that follow their posterior.
+
+    Attributes:
+        mean: Prediction by the mean weights.
+        scaled: Features times a root R of the weights' covariance: ``mean + scaled @ z`` with
+            standard normal z are predictions by weights drawn; of width 0 in hurdle laws.
+        features: The features themselves, if hits may draw the weights anew, else None.
+    """
+
+    mean: Float[Tensor, "set row"]
+    scaled: Float[Tensor, "set row feature"]
+    features: Float[Tensor, "set row feature"] | None
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "OfRows":
+        """The same, each part changed."""
+        features = None if self.features is None else change(self.features)
+        return OfRows(change(self.mean), change(self.scaled), features)
+
+
 class FittedMechanisms:
     """Fits mechanisms of families to the training tasks, each once.
 
@@ -118,6 +138,15 @@ class FittedMechanisms:
             Integrated.joined(weights),
         )
 
+    def of_rows(self, inputs: Float[Tensor, "row input"], fitted: Joined) -> "OfRows":
+        """What mechanisms say of rows, before noise."""
+        output = fitted.similarity(inputs) @ fitted.projection + fitted.constant
+        # A copy: all of the output would be kept for the sake of a view.
+        mean, scaled, features = output[..., 0].clone(), output[..., 1:], None
+        if self.evidence.hyperparameters.redrawn_share > 0:
+            scaled, features = scaled.chunk(2, -1)
+        return OfRows(mean, scaled, features)
+
     def _merged(
         self, batches: Sequence[Sequence[Family]], *, num_rows: int
     ) -> list[Sequence[Family]]:
@@ -146,17 +175,13 @@ class FittedMechanisms:
         correlation: float,
         in_sample: bool,
     ) -> Integrated:
-        output = fitted.similarity(rows.inputs) @ fitted.projection + fitted.constant
-        # A copy: all of the output would be kept for the sake of a view.
-        mean, scaled, features = output[..., 0].clone(), output[..., 1:], None
-        if self.evidence.hyperparameters.redrawn_share > 0:
-            scaled, features = scaled.chunk(2, -1)
+        said = self.of_rows(rows.inputs, fitted)
         return Integrated.of(
             rows.x[:, [family.variable for family in batch]].mT,
             rows,
-            mean=mean,
-            scaled=scaled,
-            features=features,
+            mean=said.mean,
+            scaled=said.scaled,
+            features=said.features,
             noise_variance=fitted.noise_variance,
             correlation=correlation,
             in_sample=in_sample,

@@ -1,7 +1,8 @@
 """The posterior over the graph and over the intervention targets of a set of tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pyro_metacadi.inference.chains import NUM_GRAPHS, Chain, Graphs, JointChain
 from pyro_metacadi.inference.conflicts import Conflict, find_conflicts
 from pyro_metacadi.inference.curves import Curves
 from pyro_metacadi.inference.interventions import Interventions
+from pyro_metacadi.inference.replicates import replicates_of
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.surroundings import Trained
 
@@ -34,6 +36,9 @@ DIMS = {
     "x": ("obs", "variable"),
     "log_likelihood": ("obs",),
     "log_likelihood/x": ("obs",),
+    "log_prob": ("obs",),
+    "observed_log_prob": ("obs",),
+    "loss": ("chain", "step"),
     "obs_task": ("obs",),
     "known_targets": ("task", "variable"),
 }
@@ -52,6 +57,8 @@ class Posterior(Interventions, Curves):
         standardised: Their rows in the units of the chains, one array ``[rows, variable]`` each.
         num_graphs: Graphs per chain that target probabilities average over; default 32.
         seed: Of these graphs.
+        restore: Maps rows ``[..., variable]`` of the chains' units to the user's.
+        history: Of each chain, the ``loss`` of its fit.
         attrs: Written into `to_inference_data`.
         trained: What the chains were fitted to, which predictions need.
 
@@ -67,10 +74,13 @@ class Posterior(Interventions, Curves):
         standardised: Sequence[np.ndarray],
         num_graphs: int | None = None,
         seed: int = 0,
+        restore: Callable[[np.ndarray], np.ndarray] = np.asarray,
+        history: Sequence[Mapping[str, np.ndarray]] = (),
         attrs: Mapping[str, str | float] | None = None,
         trained: Trained | None = None,
     ) -> None:
         self.tasks, self._trained = tasks, trained
+        self._restore, self._history = restore, history
         self._chains, self._seed, self._attrs = chains, check_seed(seed), dict(attrs or {})
         num_graphs = NUM_GRAPHS if num_graphs is None else num_graphs
         self._num_graphs = check_count("num_graphs", num_graphs)
@@ -180,19 +190,58 @@ class Posterior(Interventions, Curves):
         values.attrs["note"] = "in-sample: readouts were fitted to these rows"
         return values.assign_coords(obs_task=("obs", self._obs_task))
 
-    def to_inference_data(self, *, num_draws: int = 500, seed: int = 0) -> Any:
+    def replicate(self, num_draws: int = 50, *, seed: int = 0, prior: bool = False) -> xr.Dataset:
+        """Rows that the fitted model would have in place of those that were measured.
+
+        Variables are drawn parents first, from the mechanisms as fitted; where a variable is hit,
+        from what a hit of that task looks like. Covariates, and totals of counts, are as measured.
+
+        Args:
+            num_draws: Draws per chain.
+            seed: Of the draws; graphs and targets are those of ``sample(num_draws, seed=seed)``.
+            prior: Whether graphs and targets are drawn from their prior instead. All else is as
+                fitted: it is what the model expects of a graph, not what it knew before the data.
+
+        Returns:
+            ``adjacency``, ``intervention_target``, ``x`` (chain, draw, obs, variable) in the user's
+            units, ``log_prob`` (chain, draw, obs), the log density of each row drawn given graph
+            and targets, and ``observed_log_prob``, that of the row that was measured, in nats of
+            the units of the chains.
+
+        Raises:
+            MetaCaDIError: The chains cannot tell: those of the engine ``evidence`` where most
+                values are zeros, so that hits are judged by presence and amount.
+        """
+        found = self._replicates(num_draws, seed=seed, prior=prior)
+        if found is None:
+            raise MetaCaDIError(
+                "replicate: expected chains that can draw rows, got some that judge zeros by "
+                "presence and amount, or are no engine's of this package. Use engine='svi', with "
+                "NegativeBinomialNoise for counts."
+            )
+        return self._dataset(found)
+
+    def to_inference_data(
+        self, *, num_draws: int = 500, seed: int = 0, num_predictive: int = 10
+    ) -> Any:
         """Joint draws and data for ArviZ: an InferenceData, or a DataTree with ArviZ 1.x.
 
         Groups: posterior (``adjacency``, ``intervention_target``: int8 draws; ``edge_prob``,
         ``target_prob``: each chain's probabilities, equal in all its draws), sample_stats (what
-        `Chain.score` adds: ``log_p`` and ``log_q`` with the engine ``svi``), log_likelihood
-        (``x``, per row, in-sample), observed_data (``x``, the user's units) and constant_data
-        (``obs_task``; where targets were declared, ``known_targets``: 1, 0, or -1 for unknown).
-        Chains are independent.
+        `Chain.score` adds: ``log_p`` and ``log_q`` with the engine ``svi``, ``lp`` with
+        ``evidence``; and ``loss`` (chain, step) of the fit), log_likelihood (``x``, per row,
+        in-sample), posterior_predictive (``x``, the user's units), prior (``adjacency``,
+        ``intervention_target``), prior_predictive (``x``: graph and targets of the prior, all else
+        as fitted), observed_data (``x``, the user's units) and constant_data (``obs_task``; where
+        targets were declared, ``known_targets``: 1, 0, or -1 for unknown). Chains are independent.
+        ``loss`` has no draws: ``az.rhat(data.sample_stats[["lp"]])``, not of all of them. Where
+        `replicate` cannot tell, posterior_predictive, prior and prior_predictive are missing.
 
         Args:
             num_draws: Draws per chain.
             seed: Of the draws.
+            num_predictive: Draws per chain of the predictive groups and of the prior, which take
+                as much room as the data each; 0 leaves these groups out.
         """
         drawn = self._per_chain(num_draws, seed=seed, scored=True)
         log_likelihood = drawn.pop("log_likelihood")
@@ -207,8 +256,9 @@ class Posterior(Interventions, Curves):
             constant["known_targets"] = self.tasks.known_targets
         groups = {
             "posterior": posterior,
-            "sample_stats": drawn,
+            "sample_stats": {**drawn, **self._losses},
             "log_likelihood": {"x": log_likelihood},
+            **self._predictive_groups(num_predictive, seed=seed),
             "observed_data": {"x": np.concatenate(self.tasks.arrays)},
             "constant_data": constant,
         }
@@ -283,6 +333,32 @@ class Posterior(Interventions, Curves):
             draw = chain.score if scored else chain.draw_jointly
             results.append(draw(self._prepared, graphs, seed=stream_seed(seed, index)))
         return {name: np.stack([r[name] for r in results]) for name in results[0]}
+
+    def _replicates(
+        self, num_draws: int, *, seed: int, prior: bool = False
+    ) -> dict[str, np.ndarray] | None:
+        """What `replicate` returns, as arrays ``[chain, draw, ...]``."""
+        drawn = self._graphs(num_draws, seed=seed)
+        found = replicates_of(drawn, self._prepared, seed=seed, prior=prior)
+        return found and {**found, "x": self._restore(found["x"]).astype(np.float32)}
+
+    def _predictive_groups(self, num_draws: int, *, seed: int) -> dict[str, dict[str, np.ndarray]]:
+        if check_count("num_predictive", num_draws, minimum=0) == 0:
+            return {}
+        rows = self._replicates(num_draws, seed=seed)
+        prior = self._replicates(num_draws, seed=seed, prior=True)
+        groups = {} if rows is None else {"posterior_predictive": {"x": rows["x"]}}
+        if prior is not None:
+            names = ("adjacency", "intervention_target")
+            groups["prior"] = {name: prior[name] for name in names}
+            groups["prior_predictive"] = {"x": prior["x"]}
+        return groups
+
+    @property
+    def _losses(self) -> dict[str, np.ndarray]:
+        """The loss of every chain, NaN after its last step."""
+        losses = [record["loss"] for record in self._history]
+        return {"loss": np.array(list(zip_longest(*losses, fillvalue=np.nan))).T} if losses else {}
 
     @property
     def _coords(self) -> dict[str, Any]:

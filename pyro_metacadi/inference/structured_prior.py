@@ -6,12 +6,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError, MetaCaDIWarning
 from pyro_metacadi.inference.seeds import stream_seed
-from pyro_metacadi.models.priors import GraphPrior, constraints_of, law_given_order
+from pyro_metacadi.models.priors import (
+    GraphPrior,
+    constraints_of,
+    law_given_order,
+    sample_order_and_edges,
+)
+from pyro_metacadi.ops.constraints import constrained_adjacency
 from pyro_metacadi.typing import Array
 
 __all__ = ["StructuredPrior"]
@@ -57,6 +63,13 @@ class StructuredPrior:
         """b, shape ``[parent, child]``."""
         odds: Array = self._log_odds.numpy()
         return odds
+
+    def sample(self, num_draws: int) -> Int8[Tensor, "draw parent child"]:
+        """Graphs of the prior itself, with PyTorch's own generator."""
+        zeros, demands = torch.zeros(len(self._log_odds)), constraints_of(self._prior)
+        drawn = [sample_order_and_edges(self._prior, zeros) for _ in range(num_draws)]
+        graphs = [constrained_adjacency(demands, score, edge=edge) for score, edge in drawn]
+        return torch.stack(graphs).to(torch.int8)
 
     def resampled(self, draws: Mapping[str, Tensor], *, seed: int) -> dict[str, Tensor]:
         """Graphs of chains under b, made draws under the prior: some are then there several times.

@@ -141,10 +141,14 @@ class MetaCaDIModel(PyroModule):
 
     def sample_graph(self) -> Float[Tensor, "*draw parent child"]:
         """Sample `order_score` and `edge`; the adjacency they determine, rows being causes."""
-        order_score, edge = sample_order_and_edges(
-            self.graph_prior, self.zero.new_zeros(self.num_variables)
-        )
-        return self.adjacency(order_score, edge)
+        return self.adjacency(*self.sample_sites())
+
+    def sample_sites(
+        self,
+    ) -> tuple[Float[Tensor, "*draw variable"], Float[Tensor, "*draw parent child"]]:
+        """Sample `order_score` and `edge`."""
+        zeros = self.zero.new_zeros(self.num_variables)
+        return sample_order_and_edges(self.graph_prior, zeros)
 
     def adjacency(self, order_score: Tensor, edge: Tensor) -> Float[Tensor, "*draw parent child"]:
         """The graph that values of the two sites determine, with what the prior demands of it."""
@@ -155,9 +159,18 @@ class MetaCaDIModel(PyroModule):
             temperature=self.temperature,
         )
 
-    def inputs(self, x: Float[Tensor, "task sample variable"]) -> Tensor:
-        """What mechanisms read of rows: the rows, or of counts their standardised logarithms."""
-        return self.noise.inputs(x) if reads_counts(self.noise) else x
+    def inputs(
+        self,
+        x: Float[Tensor, "task sample variable"],
+        like: Float[Tensor, "task sample variable"] | None = None,
+    ) -> Tensor:
+        """What mechanisms read of rows: the rows, or of counts their standardised logarithms.
+
+        Counts have the sizes of the rows `like`, if there are any.
+        """
+        if not reads_counts(self.noise):
+            return x
+        return self.noise.inputs(x, None if like is None else self.noise.size(like))
 
     def linearize(
         self,

@@ -51,9 +51,7 @@ def generic_row_log_prob(
     included: Bool[Tensor, "set row"] | None = None,
 ) -> Float[Tensor, "set row"]:
     """Log density of one more row at each row's place, given its task, under the generic law."""
-    parts = generic_row_law(x, rows, included=included)
-    law = torch.distributions.StudentT(*(rows.spread(part) for part in parts))
-    return law.log_prob(x.double())
+    return generic_row_law(x, rows, included=included).of_rows(rows).log_prob(x.double())
 
 
 class StudentParameters(NamedTuple):
@@ -62,6 +60,12 @@ class StudentParameters(NamedTuple):
     degrees: Float[Tensor, "*set task"]
     center: Float[Tensor, "*set task"]
     scale: Float[Tensor, "*set task"]
+
+    def of_rows(self, rows: TaskRows) -> torch.distributions.StudentT:
+        """The law at the place of every row."""
+        return torch.distributions.StudentT(
+            rows.spread(self.degrees), rows.spread(self.center), rows.spread(self.scale)
+        )
 
 
 def generic_row_law(

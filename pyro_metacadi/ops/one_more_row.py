@@ -57,7 +57,7 @@ class OneMoreRow(NamedTuple):
             law.log_prob(x.double() * self.unit + self.offset) + self.unit.log()
             for law in self._normal_laws(prediction, rows)
         ]
-        terms.append(self._generic_law(rows).log_prob(x.double()))
+        terms.append(self.generic.of_rows(rows).log_prob(x.double()))
         share = rows.spread(self.log_share)
         return torch.stack([a + b for a, b in zip(terms, share, strict=True)]).logsumexp(0)
 
@@ -68,7 +68,7 @@ class OneMoreRow(NamedTuple):
         drawn = [
             (law.sample() - self.offset) / self.unit for law in self._normal_laws(prediction, rows)
         ]
-        drawn.append(self._generic_law(rows).sample((len(prediction),)))
+        drawn.append(self.generic.of_rows(rows).sample((len(prediction),)))
         which = torch.distributions.Categorical(logits=self.log_share.movedim(0, -1))
         component = rows.spread(which.sample((len(prediction),)))
         return torch.stack(drawn).gather(0, component.unsqueeze(0)).squeeze(0)
@@ -82,6 +82,3 @@ class OneMoreRow(NamedTuple):
             torch.distributions.Normal(a * f + b + rows.spread(shift), rows.spread(scale))
             for a, b, shift, scale in parts
         ]
-
-    def _generic_law(self, rows: TaskRows) -> torch.distributions.StudentT:
-        return torch.distributions.StudentT(*(rows.spread(part) for part in self.generic))

@@ -176,7 +176,7 @@ def test_inference_data_of_four_chains_has_defined_diagnostics(num_draws):
     lp = data["sample_stats"]["lp"]
     assert lp.sizes == {"chain": 4, "draw": num_draws}
     assert np.isfinite(lp).all()
-    assert np.isfinite(float(az.rhat(data["sample_stats"])["lp"]))
+    assert np.isfinite(float(az.rhat(data["sample_stats"][["lp"]])["lp"]))
     assert data["log_likelihood"]["x"].shape == (4, num_draws, 180)
     assert data["posterior"]["adjacency"].dtype == np.int8
 

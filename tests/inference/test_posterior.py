@@ -157,7 +157,8 @@ def test_a_threshold_that_no_probability_can_have_is_named(threshold):
 @CHAINS
 def test_inference_data_has_the_documented_groups_shapes_and_dtypes(num_chains):
     result, size = posterior(num_chains), (num_chains, 6)
-    data = result.to_inference_data(num_draws=6)
+    data = result.to_inference_data(num_draws=6, num_predictive=5)
+    predictive = (num_chains, 5)
     shapes = {
         "posterior": {
             "adjacency": (*size, 3, 3),
@@ -165,12 +166,25 @@ def test_inference_data_has_the_documented_groups_shapes_and_dtypes(num_chains):
             "edge_prob": (*size, 3, 3),
             "target_prob": (*size, 3, 3),
         },
-        "sample_stats": {"log_p": size, "log_q": size},
+        "sample_stats": {"log_p": size, "log_q": size, "loss": (num_chains, 4)},
         "log_likelihood": {"x": (*size, 6)},
+        "posterior_predictive": {"x": (*predictive, 6, 3)},
+        "prior": {
+            "adjacency": (*predictive, 3, 3),
+            "intervention_target": (*predictive, 3, 3),
+        },
+        "prior_predictive": {"x": (*predictive, 6, 3)},
         "observed_data": {"x": (6, 3)},
         "constant_data": {"obs_task": (6,)},
     }
     assert set(data.groups()) == set(shapes)
+    fewer = result.to_inference_data(num_draws=2, num_predictive=0)
+    assert set(data.groups()) - set(fewer.groups()) == {
+        *("posterior_predictive", "prior", "prior_predictive")
+    }
+    assert data.sample_stats.loss.dims == ("chain", "step")
+    losses = np.atleast_2d(fitted(num_chains).history["loss"])
+    np.testing.assert_array_equal(data.sample_stats.loss, losses)
     for group, variables in shapes.items():
         assert {n: v.shape for n, v in getattr(data, group).data_vars.items()} == variables
     drawn = data.posterior
