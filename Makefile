@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test lint format quick naive accuracy paper runtime clean
+.PHONY: help venv demo test test-arviz1 lint format quick naive accuracy paper runtime clean
 help:
 	@echo "make demo   train on the Sachs flow-cytometry data, write out/sachs/ (under 5 minutes)"
 	@echo "make test   run the test suite (under 10 minutes)"
+	@echo "make test-arviz1  the ArviZ export on ArviZ 1.x (needs Python 3.12; no torch)"
 	@echo "make lint   ruff and mypy"
 	@echo "make venv   only the virtual environment, .venv"
 	@echo "make quick  accuracy and speed of the paper's configuration (about 15 minutes)"
@@ -27,6 +28,18 @@ demo: venv
 
 test: venv
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# ArviZ 1.x needs Python 3.12; the export takes plain arrays, so that torch is not needed.
+PYTHON312 ?= python3.12
+.venv-312/.installed: constraints-3.12.txt
+	test -x .venv-312/bin/python || $(PYTHON312) -m venv .venv-312
+	.venv-312/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-3.12.txt \
+	    "arviz>=1" xarray numpy h5netcdf h5py zarr matplotlib packaging pytest
+	touch $@
+
+test-arviz1: .venv-312/.installed
+	.venv-312/bin/python -m pytest -q --noconftest -o addopts= -o timeout=0 -W ignore::pytest.PytestConfigWarning \
+	    tests/inference/test_arviz_generations.py
 
 lint: venv
 	$(BIN)/ruff check .
@@ -53,4 +66,4 @@ format: venv
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-312 out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

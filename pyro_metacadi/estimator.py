@@ -1,5 +1,6 @@
 """`MetaCaDI`: fit on experiments, then tell of new ones who was hit."""
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -283,6 +284,10 @@ class MetaCaDI:
         fit.warn_if_rows_are_few(posterior)
         fit.warn_of_conflicts(posterior)
         return posterior
+
+    def copy(self) -> "MetaCaDI":
+        """Another model with the same options, and the same fit until it is fitted again."""
+        return copy.copy(self)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the fitted model, its training tasks included, to a folder.

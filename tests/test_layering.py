@@ -30,6 +30,7 @@ ROOMS = [
     {"left_out"},
     {"tuning"},
     {"comparison"},
+    {"diagnostics"},
     {
         "plots",
         "report",

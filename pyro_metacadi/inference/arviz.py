@@ -22,7 +22,14 @@ from pyro_metacadi.errors import DataError
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["compared", "to_inference_data"]
+__all__ = [
+    "compared",
+    "draws_table",
+    "pareto_shape",
+    "read_inference_data",
+    "to_inference_data",
+    "write_zarr",
+]
 
 SAMPLED_GROUPS = frozenset(
     {
@@ -76,12 +83,85 @@ def to_inference_data(
         group: _dataset(group, variables, coords=coords, dims=dims)
         for group, variables in groups.items()
     }
+    return _container(datasets, attrs or {})
+
+
+def _container(datasets: Mapping[str, xr.Dataset], attrs: Mapping[str, str | float]) -> Any:
     arviz = _import_arviz()
     if Version(arviz.__version__) < Version("1.0.0.dev0"):
-        return arviz.InferenceData(attrs=dict(attrs or {}), **datasets)
-    tree = xr.DataTree.from_dict(datasets)
-    tree.attrs.update(attrs or {})
+        return arviz.InferenceData(attrs=dict(attrs), **datasets)
+    tree = xr.DataTree.from_dict(dict(datasets))
+    tree.attrs.update(attrs)
     return tree
+
+
+def write_zarr(data: Any, path: str | os.PathLike[str]) -> None:
+    """Write what `to_inference_data` made as a Zarr folder, by xarray.
+
+    ArviZ 0.x itself writes with zarr 2 only; this takes any, and either generation reads it.
+
+    Raises:
+        ImportError: zarr is not installed.
+    """
+    tree = data if isinstance(data, xr.DataTree) else data.to_datatree()
+    tree.to_zarr(os.fspath(path), consolidated=False)  # which Zarr 3 does not standardise
+
+
+def read_inference_data(path: str | os.PathLike[str]) -> Any:
+    """Read a NetCDF file or Zarr folder of either generation, as the installed ArviZ's container.
+
+    Raises:
+        OSError: There is no such file, or it is no such file.
+    """
+    arviz = _import_arviz()
+    options: dict[str, Any] = {"engine": "h5netcdf"}
+    if os.path.isdir(path):
+        options = {"engine": "zarr", "consolidated": False}
+    with xr.open_datatree(os.fspath(path), **options) as opened:
+        tree = opened.load()
+    is_old = Version(arviz.__version__) < Version("1.0.0.dev0")
+    return arviz.InferenceData.from_datatree(tree) if is_old else tree
+
+
+def draws_table(data: Any, var_names: Sequence[str], *, kind: Any = "all") -> "pandas.DataFrame":
+    """``arviz.summary`` of the posterior, whose constant draws are marked.
+
+    The summary of ArviZ 1.x refuses variables over a dimension that is named ``variable``; here
+    names of dimensions do not matter.
+
+    Args:
+        data: What `to_inference_data` made.
+        var_names: Variables of the posterior.
+        kind: As of ``arviz.summary``: ``"all"``, ``"stats"`` or ``"diagnostics"``.
+
+    Returns:
+        ArviZ's table and a column ``constant``: all draws of all chains are equal, such as those of
+        an edge that is in every graph. R-hat and ESS are then 0 / 0, and what ArviZ says of them
+        (NaN, or all draws) means nothing: chains agree.
+    """
+    arviz, posterior = _import_arviz(), data["posterior"]
+    drawn = xr.Dataset({name: posterior[name] for name in var_names})
+    if "variable" in drawn.dims:
+        drawn = drawn.rename(variable="target")
+    data = _container({"posterior": drawn}, {})
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table = arviz.summary(data, kind=kind, round_to="none")
+    flat = [drawn[name].values.reshape(-1, *drawn[name].shape[2:]) for name in var_names]
+    constant = [(np.ptp(values, axis=0) == 0).ravel() for values in flat]
+    return table.assign(constant=np.concatenate(constant))
+
+
+def pareto_shape(log_weights: np.ndarray) -> float:
+    """Pareto's k of the tail of importance weights ``[draw]``; -inf if all are equal."""
+    if np.ptp(log_weights) < 1e-9:
+        return -np.inf
+    shifted = log_weights - log_weights.max()
+    arviz = _import_arviz()
+    if Version(arviz.__version__).major == 0:
+        return float(arviz.psislw(shifted)[1])
+    from arviz_stats.base import array_stats
+
+    return float(array_stats.psislw(shifted)[1])
 
 
 def _check_dim_names(

@@ -264,6 +264,21 @@ class Posterior(Interventions, Curves):
         }
         return to_inference_data(groups, coords=self._coords, dims=DIMS, attrs=self._attrs)
 
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        """Posteriors over graphs, fitted independently."""
+        return tuple(self._chains)
+
+    def statistics(self, num_draws: int = 500, *, seed: int = 0) -> xr.Dataset:
+        """What `Chain.score` says of the draws of ``sample(num_draws, seed=seed)``.
+
+        Dims (chain, draw): svi: ``log_p``, the log density of draw and data, and ``log_q``, the
+        guide's of the draw; evidence: ``lp``, the log score of the graph.
+        """
+        drawn = self._per_chain(num_draws, seed=seed, scored=True)
+        own = {name: array for name, array in drawn.items() if array.ndim == 2}
+        return xr.Dataset({name: (("chain", "draw"), array) for name, array in own.items()})
+
     def to_networkx(self, threshold: float = 0.5) -> "networkx.DiGraph":
         """Edges at least as probable as `threshold`, with attribute ``probability``.
 

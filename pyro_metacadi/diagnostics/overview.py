@@ -1,0 +1,155 @@
+"""All diagnostics of one fit, each with a verdict in plain words."""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from pyro_metacadi.diagnostics.agreement import r_hat, restarts
+from pyro_metacadi.diagnostics.explained import explained_tasks
+from pyro_metacadi.diagnostics.weights import pareto_k
+from pyro_metacadi.errors import ConfigError, MetaCaDIError
+from pyro_metacadi.estimator import MetaCaDI
+from pyro_metacadi.inference.posterior import Posterior
+
+__all__ = ["Finding", "summary"]
+
+Status: TypeAlias = Literal["ok", "warn", "unknown"]
+
+MATTERS = 0.2
+"""Difference of an edge's probability between chains, beyond what sampling explains."""
+
+AGREE = 1.1
+GOOD, USABLE = 0.5, 0.7
+
+
+class Finding(NamedTuple):
+    """What one diagnostic says.
+
+    Attributes:
+        name: Of the diagnostic.
+        value: Its number; NaN if there is none.
+        verdict: In plain words, what to do included.
+        status: ``"ok"``, ``"warn"`` or ``"unknown"``.
+    """
+
+    name: str
+    value: float
+    verdict: str
+    status: Status
+
+
+def summary(model: MetaCaDI, *, num_draws: int = 100, seed: int = 0) -> list[Finding]:
+    """Whether a fit can be believed.
+
+    Args:
+        model: Fitted.
+        num_draws: Of each chain, for what is drawn.
+        seed: Of the draws.
+
+    Returns:
+        Findings about convergence, restarts, R-hat, Pareto's k and the tasks, in this order.
+
+    Raises:
+        MetaCaDIError: The model is not fitted.
+    """
+    posterior = model.posterior
+    return [
+        _converged(model.converged),
+        _restarts(posterior),
+        _r_hat(posterior, num_draws=num_draws, seed=seed),
+        _pareto_k(posterior, num_draws=10 * num_draws, seed=seed),
+        _tasks(posterior, num_draws=num_draws, seed=seed),
+    ]
+
+
+def _unknown(name: str, error: Exception) -> Finding:
+    return Finding(name, np.nan, f"Unknown: {error}", "unknown")
+
+
+def _converged(converged: bool | None) -> Finding:
+    name = "convergence"
+    if converged is None:
+        verdict = "Unknown: nothing was held out, or there is one Markov chain only."
+        return Finding(name, np.nan, verdict, "unknown")
+    if converged:
+        return Finding(name, 1.0, "The fit had settled before it ended.", "ok")
+    return Finding(name, 0.0, "The fit had not settled. Pass a larger num_steps.", "warn")
+
+
+def _restarts(posterior: Posterior) -> Finding:
+    name = "restarts"
+    try:
+        found = restarts(posterior)
+    except ConfigError as error:
+        return _unknown(name, error)
+    value = float(found["difference"].max())
+    beyond = (found["difference"] - found["by_sampling"]).values
+    parent, child = np.unravel_index(beyond.argmax(), beyond.shape)
+    names = posterior.tasks.variables
+    if beyond.max() <= MATTERS:
+        verdict = f"Chains agree about every edge, up to {value:.2f} in probability."
+        return Finding(name, value, verdict, "ok")
+    many = int((beyond > MATTERS).sum())
+    verdict = (
+        f"Chains disagree about {many} edge(s), most about {names[parent]} -> {names[child]}. Do "
+        f"not believe these edges; run more chains, or longer ones."
+    )
+    return Finding(name, value, verdict, "warn")
+
+
+def _r_hat(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+    name = "R-hat"
+    try:
+        found = r_hat(posterior, num_draws=num_draws, seed=seed)
+    except ConfigError as error:
+        return _unknown(name, error)
+    names = ("adjacency", "intervention_target")
+    values = np.concatenate([found[one].values.ravel() for one in names])
+    values = values[~np.isnan(values)]
+    if not values.size:
+        verdict = "All draws of all chains are equal: they agree, and R-hat is 0 / 0."
+        return Finding(name, np.nan, verdict, "ok")
+    worst, many = float(values.max()), int((values >= AGREE).sum())
+    if many == 0:
+        return Finding(name, worst, "Chains tell the same: all R-hats are below 1.1.", "ok")
+    verdict = (
+        f"Chains tell different things about {many} of {values.size} edges and targets that vary "
+        f"(R-hat of 1.1 or more). See restarts; run more or longer chains."
+    )
+    return Finding(name, worst, verdict, "warn")
+
+
+def _pareto_k(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+    name = "Pareto k"
+    try:
+        k = float(pareto_k(posterior, num_draws=num_draws, seed=seed).max())
+    except ConfigError:
+        verdict = "Does not apply: draws are of Markov chains, which have no guide to weigh."
+        return Finding(name, np.nan, verdict, "unknown")
+    if k <= GOOD:
+        return Finding(name, k, "The guide is near the model's posterior.", "ok")
+    if k <= USABLE:
+        verdict = "The guide is near enough to the model's posterior for averages."
+        return Finding(name, k, verdict, "ok")
+    verdict = (
+        "The guide is far from the model's posterior: probabilities are the guide's. Train longer, "
+        "compare restarts, or use engine='evidence'."
+    )
+    return Finding(name, k, verdict, "warn")
+
+
+def _tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+    name = "tasks"
+    try:
+        found = explained_tasks(posterior, num_draws=num_draws, seed=seed)
+    except MetaCaDIError as error:
+        return _unknown(name, error)
+    value, left = float(found["excess"].max()), found.where(~found["explained"], drop=True)
+    if not left.sizes["task"]:
+        return Finding(name, value, "Every task looks as the model would make it.", "ok")
+    worst = str(found["task"].values[int(found["excess"].argmax())])
+    verdict = (
+        f"{left.sizes['task']} task(s) do not look as the model would make them, most of all "
+        f"{worst}. Look at its rows: errors of measurement, or an intervention of another kind."
+    )
+    return Finding(name, value, verdict, "warn")
