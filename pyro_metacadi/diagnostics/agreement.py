@@ -41,7 +41,7 @@ def restarts(posterior: Posterior) -> xr.Dataset:
     chains = _several(posterior, "restarts")
     probs = np.stack([chain.edge_probability() for chain in chains])
     difference = np.ptp(probs, axis=0)
-    error = np.stack([_standard_error(chain) for chain in chains])
+    error = np.stack([_standard_error(chain) + 0 * probs[0] for chain in chains])
     by_sampling = np.sqrt((error**2).mean(0)) * _largest_range(len(chains), probs[0].size)
     dims, names = ("parent", "child"), list(posterior.tasks.variables)
     return xr.Dataset(
@@ -81,7 +81,8 @@ def r_hat(posterior: Posterior, *, num_draws: int = 500, seed: int = 0) -> xr.Da
         constant = np.ptp(values, axis=(0, 1)) == 0
         rhat = np.full(values.shape[-1], np.nan)
         for at in np.flatnonzero(~constant):
-            rhat[at] = split_rhat(values[..., at])
+            moves = np.ptp(values[..., at], axis=1).any()
+            rhat[at] = split_rhat(values[..., at]) if moves else np.inf
         dims, shape = array.dims[2:], array.shape[2:]
         found[str(name)] = (dims, rhat.reshape(shape))
         found[f"{name}_constant"] = (dims, constant.reshape(shape))

@@ -147,7 +147,7 @@ def _tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
     value, left = float(found["excess"].max()), found.where(~found["explained"], drop=True)
     if not left.sizes["task"]:
         return Finding(name, value, "Every task looks as the model would make it.", "ok")
-    worst = str(found["task"].values[int(found["excess"].argmax())])
+    worst = str(found["task"].values[int(found["excess"].values.argmax())])
     verdict = (
         f"{left.sizes['task']} task(s) do not look as the model would make them, most of all "
         f"{worst}. Look at its rows: errors of measurement, or an intervention of another kind."

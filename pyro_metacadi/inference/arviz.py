@@ -161,7 +161,7 @@ def pareto_shape(log_weights: np.ndarray) -> float:
         return float(arviz.psislw(shifted)[1])
     from arviz_stats.base import array_stats
 
-    return float(array_stats.psislw(shifted)[1])
+    return float(array_stats.psislw(-shifted)[1])  # which takes log likelihoods: weights' inverses
 
 
 def _check_dim_names(
