@@ -9,7 +9,11 @@ __all__ = [
     "Posterior",
     "Sampling",
     "Training",
+    "draws_table",
+    "read_inference_data",
+    "to_inference_data",
     "train",
+    "write_zarr",
 ]
 
 __getattr__, __dir__ = attach(
@@ -21,6 +25,10 @@ __getattr__, __dir__ = attach(
         "Posterior": ".posterior",
         "Sampling": ".evidence",
         "Training": ".training",
+        "draws_table": ".arviz",
+        "read_inference_data": ".arviz",
+        "to_inference_data": ".arviz",
         "train": ".training",
+        "write_zarr": ".arviz",
     },
 )
