@@ -104,7 +104,8 @@ def write_zarr(data: Any, path: str | os.PathLike[str]) -> None:
         ImportError: zarr is not installed.
     """
     tree = data if isinstance(data, xr.DataTree) else data.to_datatree()
-    tree.to_zarr(os.fspath(path), consolidated=False)  # which Zarr 3 does not standardise
+    # Format 2: the third has no standard yet for texts of fixed length, such as names.
+    tree.to_zarr(os.fspath(path), consolidated=False, zarr_format=2)
 
 
 def read_inference_data(path: str | os.PathLike[str]) -> Any:
