@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test test-arviz1 lint format quick naive accuracy paper runtime clean
+.PHONY: help venv demo test test-arviz1 lint docs format quick naive accuracy paper runtime clean
 help:
 	@echo "make demo   train on the Sachs flow-cytometry data, write out/sachs/ (under 5 minutes)"
 	@echo "make test   run the test suite (under 10 minutes)"
 	@echo "make test-arviz1  the ArviZ export on ArviZ 1.x (needs Python 3.12; no torch)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation's site, out/docs/index.html (a minute)"
 	@echo "make venv   only the virtual environment, .venv"
 	@echo "make quick  accuracy and speed of the paper's configuration (about 15 minutes)"
 	@echo "make naive  scores that need no model, on every kind of world (about 3 minutes)"
@@ -45,6 +46,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -E -b html -c docs -d out/doctrees . out/docs
 
 quick: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick

@@ -2,15 +2,19 @@
 
 import ast
 import re
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
 
 from pyro_metacadi import MetaCaDI, testing
+from pyro_metacadi.inference import Training
 from pyro_metacadi.inference.seeds import isolated
+from tests.documents import blocks
 
 ROOT = Path(__file__).parents[1]
 SOURCE = (ROOT / "notebooks" / "extending.py").read_text(encoding="utf-8")
@@ -55,6 +59,20 @@ def test_the_checks_pass_and_tell_of_the_broken_one():
     testing.check_graph_prior(names()["prior"])  # of whose names the pathways know none
     assert any("expected variance 1" in line for line in names()["printed"])
     assert any("Pass engine='svi' with it" in line for line in names()["printed"])
+
+
+@pytest.mark.slow
+def test_the_guides_code_runs_with_what_the_script_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    defaults = {field.name: field.default for field in fields(Training)}
+    few = {**defaults, "num_steps": 4, "query_size": 8, "patience": None}
+    monkeypatch.setattr(Training.__init__, "__defaults__", tuple(few.values()))
+    known = dict(names())
+    with pyro.settings.context(module_local_params=True):
+        for block in blocks(ROOT / "docs" / "extending.md"):
+            if block.language == "python":
+                exec(compile("\n" * block.line + block.code, "extending.md", "exec"), known)
+        assert torch.isfinite(known["elbo"](known["batch"]))
 
 
 @pytest.mark.slow

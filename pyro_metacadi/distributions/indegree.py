@@ -20,7 +20,7 @@ IMPOSSIBLE = -1e30
 class FewParents(TorchDistribution):
     r"""Independent 0/1 edges, given that no variable has more than so many of those that count.
 
-    .. math:: p(e) \propto \prod_j \big[\textstyle\sum_i c_{ij} e_{ij} \le k_j\big]
+    .. math:: p(e) \propto \prod_j \left[\sum_i c_{ij} e_{ij} \le k_j\right]
         \prod_i e^{\phi_{ij} e_{ij}}
 
     An exponential family: normaliser, means and KL divergences are exact, by sums over how many

@@ -19,8 +19,8 @@ class ScaleFreeEdges(TorchDistribution):
     All sets of k are equally probable, and rows independent. The diagonal has no density and no
     effect.
 
-    .. math:: \log p(e) = \sum_i \Big[-\gamma \log(1 + k_i) - \log \binom{d - 1}{k_i}\Big]
-        - d \log \sum_{k < d} (1 + k)^{-\gamma}, \quad k_i = \textstyle\sum_{j \ne i} e_{ij}
+    .. math:: \log p(e) = \sum_i \left[-\gamma \log(1 + k_i) - \log \binom{d - 1}{k_i}\right]
+        - d \log \sum_{k < d} (1 + k)^{-\gamma}, \quad k_i = \sum_{j \ne i} e_{ij}
 
     Args:
         num_variables: d.

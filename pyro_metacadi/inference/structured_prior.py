@@ -38,7 +38,7 @@ class StructuredPrior:
     Chains have graphs G under independent edges of odds b, whose orders are uniform among those
     that G allows. Weights
 
-    .. math:: w(G) = \operatorname{E}_{o \mid G}[p(G \mid o)] \Big/ \prod_{(i, j) \in G} b_{ij}
+    .. math:: w(G) = \operatorname{E}_{o \mid G}[p(G \mid o)] \,/\, \prod_{(i, j) \in G} b_{ij}
 
     make them draws under the prior p (Rubin 1987). Orders of the mean are sampled. Where the prior
     has no `graph_log_prob`, :math:`p(G \mid o)` is the mean of :math:`p(E \mid o) / q(E)` over

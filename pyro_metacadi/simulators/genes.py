@@ -62,11 +62,12 @@ def sergio(
 ) -> World:
     """Draw a world of genes that regulate one another, measured in single cells.
 
-    Gene i of cell type c is produced at P_i = sum_j |K_ji| H_ji(x_j) over its regulators j, with
-    H = x^n / (h^n + x^n) where j activates and one minus that where it represses; a gene without
-    regulators at P_i = b_ic. Expression follows x(t + dt) = max(0, x + dt (P - decay x) + sqrt(dt)
-    noise), starts at the fixed point without noise, and is read at steady state. An intervention
-    multiplies the production of its targets. A knocked-out gene is 0 in every cell.
+    Gene i of cell type c is produced at ``P_i = sum_j |K_ji| H_ji(x_j)`` over its regulators j,
+    with ``H = x^n / (h^n + x^n)`` where j activates and one minus that where it represses; a gene
+    without regulators at ``P_i = b_ic``. Expression follows
+    ``x(t + dt) = max(0, x + dt (P - decay x) + sqrt(dt) noise)``, starts at the fixed point without
+    noise, and is read at steady state. An intervention multiplies the production of its targets. A
+    knocked-out gene is 0 in every cell.
 
     Different from the original by default, each with the option that undoes it:
 
@@ -99,7 +100,7 @@ def sergio(
         off_targets: For some genes by name, the names of the genes that are hit whenever this one
             is an intended target: ``{"X1": ["X4", "X7"]}``. They count as intervention targets.
         num_cell_types: They differ in the rates of genes without regulators.
-        strength: Range of the uniform law of |K|.
+        strength: Range of the uniform law of ``|K|``.
         activation: Parameters of the Beta law of the share of a regulator's edges that activate;
             by default as estimated for E. coli.
         rate: Range of the uniform law of b.
