@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import re
+from collections import defaultdict
 from contextlib import redirect_stdout, suppress
 from io import StringIO
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pyro_metacadi import cli
+from pyro_metacadi._parser import build_parser
 from pyro_metacadi.inference import Sampling
 from tests.documents import PAGES, ROOT, anchors, blocks, commands_of, links, name_of, python_of
 
@@ -79,9 +81,10 @@ def test_the_quick_start_prints_what_it_shows_and_finds_the_targets(start):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:fit. expected chains that agree")  # they are very short
 @pytest.mark.parametrize("page", GOING_ON, ids=name_of)
 def test_pages_that_go_on_from_the_quick_start_run(page, start, folder, monkeypatch):
-    few_rows = start["tasks"][:8].take_rows(15, seed=0)
+    few_rows = start["tasks"][:6].take_rows(12, seed=0)
     run(page, {**start, "tasks": few_rows}, folder, monkeypatch)
 
 
@@ -104,7 +107,7 @@ def test_shell_commands_run_at_small_size(page, folder, capsys):
             words = words[words.index("-m") + 1 :]
         assert words[0] in ("metacadi", "pyro_metacadi")
         if words[1] == "tune":  # several fits: test_cli.py runs one
-            assert build_parser(dict.fromkeys(COMMANDS)).parse_args(words[1:])
+            assert build_parser(defaultdict(lambda: print)).parse_args(words[1:])
             continue
         faster = FASTER if words[1] == "fit" else []
         assert cli.main([*words[1:], *faster]) == 0, capsys.readouterr().err
