@@ -1,5 +1,6 @@
 """Equations as MathML, which browsers draw themselves: no script, no network."""
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -9,13 +10,22 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+SPACING = {
+    r"<mo>([‖∥])</mo>": r'<mo stretchy="false">\1</mo>',  # as tall as letters
+    r"(<mo>&ApplyFunction;</mo>)(?=\s*<m(?:i|sub|sup|subsup)>)": r'\1<mspace width="0.17em"/>',
+}
+"""What TeX sets otherwise than browsers do: double bars, and log p."""
+
 
 def _mathml(node: nodes.Element, *, as_block: bool) -> str:
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        markup = tex2mathml(node.astext(), as_block=as_block)
     except MathError as error:
         logger.warning("equation: %s Write it otherwise.", error, location=node)
         return f"<code>{node.astext()}</code>"
+    for browsers, tex in SPACING.items():
+        markup = re.sub(browsers, tex, markup)
+    return markup
 
 
 def _inline(self: Any, node: nodes.math) -> None:
