@@ -17,7 +17,7 @@ from pyro_metacadi.inference import Sampling
 from tests.documents import PAGES, ROOT, anchors, blocks, commands_of, links, name_of, python_of
 
 LANGUAGES = {"python", "sh", "text", "{toctree}", "{command-help}"}
-ELSEWHERE = {"README.md", "CONTRIBUTING.md", "docs/extending.md"}
+ELSEWHERE = {"README.md", "CONTRIBUTING.md", "docs/diagnostics.md", "docs/extending.md"}
 """Whose Python has tests of its own: test_readme.py and test_extending.py."""
 
 START = ROOT / "docs" / "quickstart.md"

@@ -35,6 +35,21 @@ def test_python_examples_run_as_shown_and_find_more_than_chance(capsys, tmp_path
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 
+def test_the_guide_to_diagnostics_runs_as_shown(tmp_path, monkeypatch, capsys):
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs/diagnostics.md").read_text(encoding="utf-8")
+    names: dict = {}
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto")
+        for block in re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL):
+            exec(compile(block, "docs/diagnostics.md", "exec"), names)
+    plt.close("all")
+    assert (tmp_path / "posterior.nc").exists()
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("convergence", "Pareto k", "p_value", "constant"))
+
+
 def test_nothing_is_left_to_fill_in():
     assert "@@" not in README
 

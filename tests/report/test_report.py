@@ -416,5 +416,5 @@ def test_bad_input_is_named(tmp_path, call, error, message):
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="no folder here that nobody may write to")
 def test_a_folder_that_nobody_may_write_to_is_one_clear_error(monkeypatch):
     monkeypatch.setattr("pyro_metacadi.report.page.render_report", lambda *_, **__: "<p>")
-    with pytest.raises(ConfigError, match="report: expected a (file|folder) that can be written"):
+    with pytest.raises(ConfigError, match=r"report: expected a (file|folder) that can be written"):
         write_report(fitted(), "/proc/report.html")
