@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help venv demo test test-arviz1 lint docs format quick naive accuracy paper runtime clean
+.PHONY: help venv demo test test-arviz1 lint docs format notebooks quick naive accuracy paper runtime clean
 help:
 	@echo "make demo   train on the Sachs flow-cytometry data, write out/sachs/ (under 5 minutes)"
 	@echo "make test   run the test suite (under 10 minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   the documentation's site, out/docs/index.html (a minute)"
 	@echo "make venv   only the virtual environment, .venv"
+	@echo "make notebooks  run notebooks/*.py at full size and write the .ipynb (about 15 minutes)"
 	@echo "make quick  accuracy and speed of the paper's configuration (about 15 minutes)"
 	@echo "make naive  scores that need no model, on every kind of world (about 3 minutes)"
 	@echo "make runtime  seconds and memory along variables and tasks (an hour; leave the machine alone)"
@@ -49,6 +50,9 @@ lint: venv
 
 docs: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -E -b html -c docs -d out/doctrees . out/docs
+
+notebooks: venv
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
 
 quick: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.quick
