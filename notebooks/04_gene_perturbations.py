@@ -27,20 +27,20 @@ torch.set_num_threads(1)
 # ## The screen
 #
 # Eight genes. Every experiment halves the production of the gene it was designed against; guides
-# against X3 halve X7 as well, those against X5 halve X1. Halved genes are harder than knocked-out
-# ones, which are plainly 0. To train on there are 24 experiments of 60 cells; then there are 40
-# new ones of 10 cells.
+# against X7 halve X5 as well, which X7 acts on anyway, through X4; those against X8 halve X2.
+# Halved genes are harder than knocked-out ones, which are plainly 0. To train on there are 24
+# experiments of 60 cells; then there are 40 new ones of 10 cells.
 
 # %%
-OFF_TARGETS = {"X3": ["X7"], "X5": ["X1"]}
+OFF_TARGETS = {"X7": ["X5"], "X8": ["X2"]}
 SCREEN = {
     "num_variables": 8,
     "expected_edges": 10,
-    "num_tasks": 16 if SMOKE else 24,
-    "num_samples": 30 if SMOKE else 60,
+    "num_tasks": 12 if SMOKE else 24,
+    "num_samples": 20 if SMOKE else 60,
     "intervention": "knock_down",
     "off_targets": OFF_TARGETS,
-    "seed": 3,
+    "seed": 5,
 }
 world = simulators.sergio(**SCREEN)
 new = world.sample_tasks(10 if SMOKE else 40, 10, seed=1)
@@ -56,19 +56,19 @@ def designed(world):
 pd.Series(designed(world)).value_counts().sort_index().rename("experiments").to_frame().T
 
 # %% [markdown]
-# What halving X3 (and, by the off-target, X7) does to the means of all genes, in standard
-# deviations. Direct hits are dark; the others are effects of effects.
+# What halving X8 (and, by the off-target, X2) does to the means of all genes, in standard
+# deviations. Direct hits are black; the others are effects of effects.
 
 # %%
 pooled = world.tasks.values
 rows = np.concatenate(
-    [r for r, g in zip(world.tasks.arrays, designed(world), strict=True) if g == "X3"]
+    [r for r, g in zip(world.tasks.arrays, designed(world), strict=True) if g == "X8"]
 )
 moved = (rows.mean(0) - pooled.mean(0)) / pooled.std(0)
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-ax.bar(genes, moved, color=["black" if g in ("X3", "X7") else "0.7" for g in genes])
+ax.bar(genes, moved, color=["black" if g in ("X8", "X2") else "0.7" for g in genes])
 ax.axhline(0, color="black", linewidth=0.5)
-_ = ax.set(ylabel="shift, sd", title="guides against X3")
+_ = ax.set(ylabel="shift, sd", title="guides against X8")
 
 # %% [markdown]
 # ## Without telling what was designed
@@ -111,24 +111,25 @@ found_told.rank_targets().query("not declared").nlargest(8, "probability").round
 
 # %%
 def by_design(values):
-    frame = pd.DataFrame(np.asarray(values), columns=genes).groupby(designed(new)).mean()
-    return frame.reindex(genes, fill_value=0.0)
+    frame = pd.DataFrame(np.asarray(values), columns=genes)
+    means = frame.groupby(np.array(designed(new))).mean().reindex(genes, fill_value=0.0)
+    return means.rename_axis("task").rename_axis("variable", axis=1).stack().to_xarray()
 
 
 outline = np.eye(len(genes), dtype=int)
 for gene, others in OFF_TARGETS.items():
     outline[genes.index(gene), [genes.index(other) for other in others]] = 1
 z = mean_shift(new.tasks, reference=world.tasks)
-fig, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
 panels = {
     "mean shift": z / z.max(),
     "MetaCaDI": found.target_probs,
     "MetaCaDI, told the design": found_told.target_probs,
 }
 for ax, (title, values) in zip(axes, panels.items(), strict=True):
-    table = by_design(values).rename_axis("task").rename_axis("variable", axis=1)
-    plots.target_heatmap(table.stack().to_xarray(), truth=outline, ax=ax)
-    ax.set(title=title, ylabel="designed against", xlabel="hit")
+    plots.target_heatmap(by_design(values), truth=outline, ax=ax)
+    ax.set(ylabel="designed against", xlabel="hit")
+    ax.set_title(title, loc="left", pad=24)
 
 # %% [markdown]
 # In figures, for single experiments of ten cells. *All targets*: average precision over all genes
@@ -198,7 +199,7 @@ negative_binomial = MetaCaDI(
     engine="svi",
     noise=NegativeBinomialNoise,
     predictor=SharedDeepSets,
-    training=Training(num_steps=60 if SMOKE else 1000, patience=None),
+    training=Training(num_steps=20 if SMOKE else 1000, patience=None),
 )
 models = {
     "default, raw counts": (MetaCaDI(), lambda tasks: tasks),
@@ -215,7 +216,7 @@ truth = {
     "adjacency": new_counts.adjacency,
     "intervention_targets": new_counts.intervention_targets,
 }
-for name, (model, view) in models.items():
+for name, (model, view) in list(models.items())[1 if SMOKE else 0 :]:
     count_steps = None if model is negative_binomial else steps
     model.fit(view(counts), num_steps=count_steps, progress=False)
     one = model.adapt(view(new_counts.tasks))

@@ -200,7 +200,10 @@ table.loc["guessing"] = truth.mean()
 table.set_axis(["right at the first try", "average precision"], axis=1).round(2)
 
 # %% [markdown]
-# By culprit: how often the first suspect is the right one.
+# The model names the culprit nearly every time, as often as the rule that was *told* who calls
+# whom. The largest shift is right in little more than half. Where it fails is no accident, as the
+# table by culprit shows (how often the first suspect is the right one): the deeper the fault, the
+# more services stand above it that look worse.
 
 # %%
 first = {
@@ -226,13 +229,18 @@ expected = pd.DataFrame(
 expected.loc[["min", "50%", "max"]].round(2)
 
 # %% [markdown]
+# So quiet stretches are suspected less, but not of nothing: a threshold on this sum, of one half
+# or so, decides whether there is an incident at all.
+#
 # ## What this does not show
 #
-# * The mesh is simulated, and kind: every service is measured, nobody calls in circles, and a
-#   fault shows in the same minute. A shared host that is not measured would be a hidden common
-#   cause.
+# * The mesh is simulated, and kind: every service is measured, nobody calls in circles, a fault
+#   shows in the same minute, and log latencies scatter by amounts that depend on nothing, as the
+#   model assumes. (In a variant, not kept, a service's *own* time scattered and its latency
+#   followed exactly from that of others: the graph was poor, and the rule that knows the calls
+#   was the better one.) A shared host that is not measured would be a hidden common cause.
 # * Faults change a service's own time. A fault that only drops calls would have to be measured by
 #   an error rate, as a variable of its own.
-# * If you know the calls, say so: `MetaCaDI(graph_prior=calls.values)` keeps to the graph, and
-#   fewer past incidents are enough. If several services may break at once or most stretches are
-#   quiet, `target_prior=0.05` judges each on its own.
+# * If you know the calls, say so: `MetaCaDI(graph_prior=calls.values)` keeps to the graph. If
+#   several services may break at once or most stretches are quiet, `target_prior=0.05` judges
+#   each on its own.

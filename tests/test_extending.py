@@ -28,7 +28,7 @@ OWN = ("OutlierNoise", "PathwayPrior")
 def names():
     """What the script leaves behind at smoke size; what it prints is under ``printed``."""
     found: dict = {"__name__": "users_own", "printed": []}
-    found["print"] = lambda *values: found["printed"].append(" ".join(map(str, values)))
+    found["print"] = lambda text: found["printed"].append(" ".join(text.split()))
     small = {"METACADI_SMOKE": "1", "MPLBACKEND": "agg"}
     with isolated(0), mock.patch.dict(os.environ, small):
         exec(compile(SOURCE, "03_priors_and_noise_models.py", "exec"), found)
