@@ -146,7 +146,7 @@ pd.DataFrame(summary).T.round(2)
 # What is found: psitectorigenin's PIP2, every time, and that U0126 changes the level of Erk, the
 # protein *below* the one that it inhibits. Beside each, another protein is accused that is in no
 # list (PLCg, PKC). Nobody is accused in the two conditions without a target. What is not found:
-# everything else. Akt and PIP3 do not move, so that nothing could be. Under `g06976` nearly all
+# everything else. Akt and PIP3 hardly move, so that little could be. Under `g06976` nearly all
 # proteins move together, and two are accused that it does not act on. Over all, targets are found
 # hardly better than by guessing, and a plain mean shift does better: it has no notion of effects
 # of effects, but where so much moves that is no loss.
