@@ -33,7 +33,7 @@ torch.set_num_threads(1)
 # its mean does not give it away, only that it no longer follows its causes.
 
 # %%
-world = simulators.gp_anm(num_variables=6, num_tasks=20, num_samples=30 if SMOKE else 60, seed=0)
+world = simulators.gp_anm(num_variables=6, num_tasks=10 if SMOKE else 20, num_samples=60, seed=0)
 new = world.sample_tasks(20, 10, seed=1)  # twenty experiments that no model is trained on
 names = list(world.tasks.variables)
 truth = {"adjacency": new.adjacency, "intervention_targets": new.intervention_targets}
@@ -89,7 +89,7 @@ default.converged
 # %%
 paper = MetaCaDI.paper(
     predictor=SharedDeepSets,
-    training=Training(num_steps=60, patience=None) if SMOKE else Training(num_steps=3000),
+    training=Training(num_steps=20, patience=None) if SMOKE else Training(num_steps=3000),
 )
 paper.fit(world.tasks, seed=0, progress=False)
 print(f"{len(paper.history['loss'])} steps, converged: {paper.converged}")
@@ -183,7 +183,7 @@ def rate(parameter):
 
 
 svi = pyro.infer.SVI(model, guide, pyro.optim.Adam(rate), loss=objective)
-losses = [svi.step(batch.split(10, query_size=32)) for _ in range(40 if SMOKE else 600)]
+losses = [svi.step(batch.split(10, query_size=32)) for _ in range(20 if SMOKE else 600)]
 print(f"loss {np.mean(losses[:20]):.2f} -> {np.mean(losses[-20:]):.2f}")
 pd.Series({name: float(value) for name, value in objective.terms.items()}).to_frame("last step")
 

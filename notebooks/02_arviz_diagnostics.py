@@ -37,7 +37,7 @@ torch.set_num_threads(1)
 # another would have ended elsewhere.
 
 # %%
-NUM_DRAWS = 100 if SMOKE else 400
+NUM_DRAWS, NUM_CHECKS = (40, 10) if SMOKE else (400, 100)
 size = {"num_variables": 5, "num_tasks": 12, "num_samples": 8}
 world = simulators.gp_anm(**size, noise_scale=0.6, seed=3)
 names = list(world.tasks.variables)
@@ -45,7 +45,7 @@ default = MetaCaDI().fit(world.tasks, num_steps=NUM_DRAWS, progress=False)
 svi = MetaCaDI(
     engine="svi",
     predictor=SharedDeepSets,
-    training=Training(num_steps=60 if SMOKE else 600, patience=None),
+    training=Training(num_steps=15 if SMOKE else 600, patience=None),
 )
 svi.fit(world.tasks, num_chains=3, progress=False)
 models = {"default": default, "SVI": svi}
@@ -81,7 +81,7 @@ listing(idata["SVI"])
 
 # %%
 def verdicts(model):
-    found = diagnostics.summary(model)
+    found = diagnostics.summary(model, num_draws=NUM_CHECKS)
     table = pd.DataFrame(found).set_index("name")[["status", "value", "verdict"]]
     return table.style.format({"value": "{:.2f}"}, na_rep="").set_properties(
         subset=["verdict"], **{"text-align": "left"}
@@ -223,7 +223,7 @@ _ = ax.set_title(", ".join(f"k = {float(one):.1f}" for one in np.ravel(k)), size
 
 # %%
 def explained(posterior):
-    return diagnostics.explained_tasks(posterior).to_dataframe()
+    return diagnostics.explained_tasks(posterior, num_draws=NUM_CHECKS).to_dataframe()
 
 
 explained(default.posterior).round(2).head(5)

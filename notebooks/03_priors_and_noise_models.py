@@ -218,8 +218,9 @@ pd.DataFrame(scores).T[["edge_ap", "intv_ap", "e_shd", "empty_shd"]].round(2)
 
 # %% [markdown]
 # Average precision of edges and of new experiments' targets, and the expected number of wrong
-# edges (of the graph without any: seven). The loss has another scale with another law, so that
-# only its course is comparable:
+# edges (of the graph without any: seven). The loss is for the most part minus the log density of
+# query rows, so that the two may be compared; the Gaussian has no way to explain values that are
+# far off.
 
 # %%
 fig, ax = plt.subplots(figsize=(5, 2.8), layout="constrained")
@@ -266,7 +267,8 @@ print(f"evidence: edges {exact['edge_ap']:.2f}, targets {exact['intv_ap']:.2f}")
 #
 # Where data are plenty, little. Here are three experiments of fifteen rows, and three ways to say
 # what is known: nothing, the pathways, or that the immune genes come first and that `tnf` drives
-# `il6`. A demand holds in every graph that is drawn.
+# `il6`. A demand holds in every graph that is drawn. Averages of five draws of the data, so that
+# small differences say nothing:
 
 # %%
 tiers = partial(ExpertGraphPrior, tiers=[GENES[:3], GENES[3:]], required=[("tnf", "il6")])

@@ -12,6 +12,8 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("[0-9]*.py"))
+# The third is run by tests/test_extending.py, in a namespace of its own, for what it leaves behind.
+RUN_HERE = [path for path in SOURCES if not path.stem.startswith("03_")]
 LARGEST = 600_000  # bytes of a notebook
 MACHINE_PATH = re.compile(r"/(?:home|tmp|root|work|usr|Users)/")
 
@@ -45,7 +47,7 @@ def test_every_notebook_has_a_source_and_every_source_a_notebook():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", RUN_HERE, ids=lambda path: path.stem)
 def test_a_source_runs_from_a_clean_interpreter_without_a_warning(source, tmp_path):
     environment = {**os.environ, "METACADI_SMOKE": "1", "MPLBACKEND": "agg"}
     environment["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), *sys.path])
