@@ -17,6 +17,7 @@ __all__ = [
     "load_sachs",
     "metrics",
     "plots",
+    "report",
     "simulators",
     "testing",
 ]
@@ -32,6 +33,7 @@ __getattr__, __dir__ = attach(
         "load_sachs": ".data.sachs",
         "metrics": ".metrics",
         "plots": ".plots",
+        "report": ".report",
         "simulators": ".simulators",
         "testing": ".testing",
     },

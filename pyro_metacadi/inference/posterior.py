@@ -118,6 +118,12 @@ class Posterior(Interventions, Curves):
         """
         return self._array("target_prob", self._target_prob_per_chain.mean(0))
 
+    def edge_probs_by_chain(self) -> xr.DataArray:
+        """`edge_probs` of every chain, dims (chain, parent, child): do restarts agree?"""
+        coords = {dim: self._coords[dim] for dim in DIMS["edge_prob"]}
+        dims = ("chain", *DIMS["edge_prob"])
+        return xr.DataArray(self._edge_prob_per_chain, dims=dims, coords=coords, name="edge_probs")
+
     def target_probs_by_graph(self) -> xr.DataArray:
         """`target_probs` if the graph were known, dims (chain, draw, task, variable).
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +13,6 @@ from pyro_metacadi.inference.posterior import Posterior
 __all__ = ["Subject"]
 
 MOST_BY_GRAPH = 2**25  # probabilities: a quarter of a gigabyte
-NUM_DRAWS = 500  # of graphs, of each chain
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,8 @@ class Subject:
 
     @cached_property
     def edges_by_chain(self) -> Float[np.ndarray, "chain parent child"]:
-        """Share of each chain's graphs that have an edge."""
-        graphs: Any = self.posterior.sample_graphs(NUM_DRAWS)
-        return graphs.mean("draw").values
+        """Probability of every edge by each chain."""
+        return self.posterior.edge_probs_by_chain().values
 
     @cached_property
     def targets_by_graph(self) -> Float[np.ndarray, "graph task variable"] | None:

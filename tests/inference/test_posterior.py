@@ -263,6 +263,15 @@ def test_target_probabilities_are_means_over_those_given_each_graph(engine):
     np.testing.assert_allclose(means, result.target_probs, rtol=1e-5, atol=1e-7)
 
 
+def test_edge_probabilities_are_means_over_chains():
+    result = evidence_fit().posterior
+    by_chain = result.edge_probs_by_chain()
+    assert by_chain.dims == ("chain", "parent", "child")
+    np.testing.assert_allclose(by_chain.mean("chain"), result.edge_probs)
+    drawn = result.sample_graphs(60).mean("draw")  # all that there are
+    np.testing.assert_allclose(by_chain, drawn)
+
+
 def test_inference_data_survives_a_file_and_arviz_summarises_it(tmp_path):
     import arviz as az
 
