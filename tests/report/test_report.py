@@ -222,6 +222,7 @@ def posterior_with(**probs):
     return type("Posterior", (), arrays)()
 
 
+NINE = type("Tasks", (), {"variables": tuple("ABCDEFGHI"), "tasks": ("t1",)})()
 TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
 
 
@@ -321,8 +322,20 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
         (
             "targets_few",
             {"posterior": posterior_with(target_probs=[[0.9, 0.9]]), "tasks": TWO},
-            "bad",
+            "good",
             "1.8 of 2 variables",
+        ),
+        (
+            "targets_few",
+            {"posterior": posterior_with(target_probs=[[0.4] * 9]), "tasks": NINE},
+            "look",
+            "3.6 of 9 variables",
+        ),
+        (
+            "targets_few",
+            {"posterior": posterior_with(target_probs=[[0.9] * 9]), "tasks": NINE},
+            "bad",
+            "only the ranking",
         ),
     ],
 )
