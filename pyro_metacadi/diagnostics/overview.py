@@ -11,7 +11,7 @@ from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.estimator import MetaCaDI
 from pyro_metacadi.inference.posterior import Posterior
 
-__all__ = ["Finding", "summary"]
+__all__ = ["Finding", "of_guide", "of_tasks", "summary"]
 
 Status: TypeAlias = Literal["ok", "warn", "unknown"]
 
@@ -57,8 +57,8 @@ def summary(model: MetaCaDI, *, num_draws: int = 100, seed: int = 0) -> list[Fin
         _converged(model.converged),
         _restarts(posterior),
         _r_hat(posterior, num_draws=num_draws, seed=seed),
-        _pareto_k(posterior, num_draws=10 * num_draws, seed=seed),
-        _tasks(posterior, num_draws=num_draws, seed=seed),
+        of_guide(posterior, num_draws=10 * num_draws, seed=seed),
+        of_tasks(posterior, num_draws=num_draws, seed=seed),
     ]
 
 
@@ -119,7 +119,8 @@ def _r_hat(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
     return Finding(name, worst, verdict, "warn")
 
 
-def _pareto_k(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+def of_guide(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+    """Whether the svi engine's guide is near the posterior that it stands for."""
     name = "Pareto k"
     try:
         k = float(pareto_k(posterior, num_draws=num_draws, seed=seed).max())
@@ -138,7 +139,8 @@ def _pareto_k(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
     return Finding(name, k, verdict, "warn")
 
 
-def _tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+def of_tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
+    """Whether all tasks look as the model would make them."""
     name = "tasks"
     try:
         found = explained_tasks(posterior, num_draws=num_draws, seed=seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pyro_metacadi.diagnostics.overview import of_guide, of_tasks
 from pyro_metacadi.inference.convergence import AGREEMENT, FEWEST_DRAWS, split_rhat
 from pyro_metacadi.report.subject import Subject
 
@@ -12,6 +13,9 @@ __all__ = ["CHECKS", "VERDICTS", "Finding", "findings"]
 
 VERDICTS = {"good": "✓", "look": "!", "bad": "✗", "unknown": "?"}
 """What a finding may be, and its sign, so that no colour is needed."""
+
+STATUS = {"ok": "good", "warn": "look", "unknown": "unknown"}
+MOST_DRAWS, MOST_VALUES = 100, 2**24  # of rows replicated
 
 SLIGHT, LARGE = 0.1, 0.3  # differences between chains' probabilities of an edge
 SURE = 0.9
@@ -169,6 +173,23 @@ def conflicts(subject: Subject) -> Finding | None:
     return Finding(name, "bad", text)
 
 
+def guide_near(subject: Subject) -> Finding | None:
+    """Of the svi engine: whether the guide stands for the posterior."""
+    found = of_guide(subject.model.posterior, num_draws=1000, seed=0)
+    if found.status == "unknown":
+        return None  # Markov chains have no guide
+    text = f"Pareto's k is {found.value:.2f}. {found.verdict}"
+    return Finding("Is the guide near the posterior?", STATUS[found.status], text)
+
+
+def tasks_explained(subject: Subject) -> Finding:
+    """Whether tasks look as the model would make them."""
+    values = subject.num_chains * int(sum(subject.tasks.num_rows)) * len(subject.tasks.variables)
+    num_draws = min(MOST_DRAWS, max(FEWEST_DRAWS, MOST_VALUES // values))
+    found = of_tasks(subject.posterior, num_draws=num_draws, seed=0)
+    return Finding("Does the model explain every experiment?", STATUS[found.status], found.verdict)
+
+
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     convergence,
     held_out,
@@ -177,6 +198,8 @@ CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (
     suspects_clear,
     suspects_stable,
     targets_few,
+    guide_near,
+    tasks_explained,
     conflicts,
 )
 """All checks, in the order of the report: a further one is a function more."""
