@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from pathlib import Path
+from itertools import groupby
 
 import pandas as pd
 import pytest
@@ -110,10 +110,8 @@ def test_a_click_sorts_and_another_turns_it_around(opened):
     other.get_by_role("button").click()
     assert other.get_attribute("aria-sort") == "ascending"
     assert header.get_attribute("aria-sort") == "none"
-    variables = column(table, 3)
-    assert variables == [name for k, name in enumerate(variables) for name in [variables[k]]]
-    assert len({*variables}) == 4
-    assert all(variables.index(name) % 6 == 0 for name in NAMES)  # six of each, together
+    together = [name for name, _ in groupby(column(table, 3))]
+    assert sorted(together) == sorted(NAMES)
 
 
 def test_numbers_in_names_sort_as_numbers_and_blanks_come_last(opened):
@@ -175,5 +173,4 @@ def test_without_scripts_all_rows_are_there(opened):
 
 
 def test_the_file_stands_alone(report):
-    assert report.parent == Path(report).parent
     assert [path.name for path in report.parent.iterdir()] == ["report.html"]

@@ -20,6 +20,7 @@ from pyro_metacadi.report import Table, render_report, write_report
 from pyro_metacadi.report.findings import CHECKS, VERDICTS, findings
 from pyro_metacadi.report.subject import Subject
 from pyro_metacadi.report.tables import edge_table, target_table, task_table, variable_table
+from pyro_metacadi.report.writing import GENERATOR, HEAD_BYTES
 from tests.helpers import evidence_fit, fitted, tiny_estimator, tiny_tasks
 
 NAMES = ["<script>alert(1)</script>", "a\"b'c & d", "x/y $\\beta$ 中文"]
@@ -368,23 +369,33 @@ def test_every_finding_has_a_known_verdict(model):
     assert {one.verdict for one in found} <= set(VERDICTS)
 
 
-def test_a_report_is_replaced_on_request_and_nothing_else_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyro_metacadi.report.page.render_report", lambda *_, **__: "<p>")
-    path = tmp_path / "report.html"
+@pytest.fixture
+def quick(monkeypatch):
+    """Pages that are a title only, for what is about files."""
+    monkeypatch.setattr(
+        "pyro_metacadi.report.page.render_report",
+        lambda _, *, title="": f"{GENERATOR}<title>{title}</title>",
+    )
+
+
+def test_a_page_is_known_by_its_head(page):
+    assert GENERATOR in page[:HEAD_BYTES]
+
+
+def test_a_report_is_replaced_on_request_and_nothing_else_is(tmp_path, quick):
+    path, other = tmp_path / "report.html", tmp_path / "mine.html"
+    other.write_text("<p>")
     write_report(fitted(), path)
     with pytest.raises(ConfigError, match="which exists"):
         write_report(fitted(), path)
-    with pytest.raises(ConfigError, match="expected an earlier report to replace"):
-        write_report(fitted(), path, overwrite=True)  # for it has no mark
-    monkeypatch.undo()
-    path.unlink()
-    write_report(fitted(), path)
     write_report(fitted(), path, overwrite=True, title="again")
     assert "<title>again</title>" in path.read_text("utf-8")
-    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ConfigError, match="expected an earlier report to replace"):
+        write_report(fitted(), other, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [other, path]
 
 
-def test_a_report_that_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch, quick):
     path = tmp_path / "report.html"
     write_report(fitted(), path, title="old")
 
@@ -427,7 +438,6 @@ def test_bad_input_is_named(tmp_path, call, error, message):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="no folder here that nobody may write to")
-def test_a_folder_that_nobody_may_write_to_is_one_clear_error(monkeypatch):
-    monkeypatch.setattr("pyro_metacadi.report.page.render_report", lambda *_, **__: "<p>")
+def test_a_folder_that_nobody_may_write_to_is_one_clear_error(quick):
     with pytest.raises(ConfigError, match=r"report: expected a (file|folder) that can be written"):
         write_report(fitted(), "/proc/report.html")
