@@ -88,7 +88,10 @@ def report(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     print(printed(table))
     if len(table) and not arguments.smoke:
         write_table(table, arguments.table)
-        draw_figure(table).savefig(arguments.table.with_suffix(".png"))
+        if (table["error"] == "").any():
+            draw_figure(table).savefig(arguments.table.with_suffix(".png"))
+        else:
+            print("No figure is drawn: no run has ended well.")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -113,7 +116,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--first", type=seed, default=FIRST_SEED, metavar="SEED", help="default: 100"
     )
     parser.add_argument("--jobs", type=positive, default=2, help="runs side by side; default: 2")
-    parser.add_argument("--scheduler", metavar="TCP", help="of a Dask cluster: tcp://host:8786")
+    parser.add_argument(
+        "--scheduler", type=address, metavar="TCP", help="of a Dask cluster: tcp://host:8786"
+    )
     parser.add_argument(
         "--limit", type=seconds, default=LIMIT, help="seconds a run may take; default: %(default)s"
     )
@@ -141,6 +146,13 @@ def chosen(text: str, *, known: Sequence[str]) -> list[str]:
             f"expected all or names from {', '.join(known)}, got {unknown[0]!r}"
         )
     return list(dict.fromkeys(names))
+
+
+def address(text: str) -> str:
+    """One of a scheduler; whether it is there is seen later."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected an address such as tcp://host:8786, got none")
+    return text
 
 
 def seed(text: str) -> int:

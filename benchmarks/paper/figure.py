@@ -29,16 +29,26 @@ COLOURS = {
 
 
 def draw_figure(rows: pd.DataFrame) -> Figure:
-    """Mean of every method, standard deviation as a bar; a row of panels for each world."""
+    """Mean of every method, standard deviation as a bar; a row of panels for each world.
+
+    Says ``failed`` where none of a method's runs ended well.
+    """
     figures = summary(rows)
-    worlds = [world for world in KINDS if world in figures.index.get_level_values("world")]
-    methods = [name for name in METHODS if name in figures.index.get_level_values("method")]
+    worlds = [world for world in KINDS if (rows["world"] == world).any()]
+    methods = [name for name in METHODS if (rows["method"] == name).any()]
+    tried = set(zip(rows["world"], rows["method"], strict=True))
+    failed = tried - {key[:2] for key in figures.index}
     height = 0.9 + len(worlds) * (0.7 + 0.19 * len(methods))
     figure = Figure(figsize=(15, height), layout="constrained", dpi=80)
     panels = figure.subplots(len(worlds), len(PANELS), squeeze=False, sharey=True)
     for world, row in zip(worlds, panels, strict=True):
         for (score, title), panel in zip(PANELS.items(), row, strict=True):
             _draw_panel(panel, figures, world=world, score=score, methods=methods)
+            for place in [at for at, name in enumerate(methods) if (world, name) in failed]:
+                panel.annotate(
+                    "failed", (0.01, place), xycoords=panel.get_yaxis_transform(),
+                    va="center", fontsize=8, color="0.4",
+                )  # fmt: skip
             panel.set_title(f"{world}: {title}", fontsize=10)
         row[0].set_yticks(range(len(methods)), methods, fontsize=9)
         row[0].set_ylim(len(methods) - 0.4, -0.6)

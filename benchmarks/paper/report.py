@@ -28,6 +28,14 @@ SECONDS = ("fit_seconds", "adapt_seconds")
 COMPARED = ("ours", "told", "baseline")
 """Kinds of methods that are tested; floors and ceilings are not hypotheses."""
 
+LEGEND = f"""\
+Mean ± standard deviation, and tests, over the n seeds whose runs ended well. + better and - worse
+than {DEFAULT}, by Welch's t-test with false discoveries below {LEVEL:.0%} among the tests of a
+world (of {", ".join(TESTED)}; ours, told and baselines). No mark: no
+difference is shown, or none can be tested, as of a single run, or where neither method's runs
+differ among themselves. Told: knows all targets. Seconds are processor time of one thread, only of
+runs on the machine of most runs; adapt_seconds is of all new tasks together."""
+
 
 def joined(table: Path | None, files: Path) -> pd.DataFrame:
     """Rows of the table and of the files: of each run the latest that did not fail.
@@ -92,7 +100,7 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     Returns:
         By method and score: ``difference`` of means, its ``p``, and ``q``, p adjusted for all tests
         of this world (Benjamini and Hochberg); NaN where a test has fewer than two runs of either,
-        or none of them differ.
+        or neither's runs differ among themselves, which leaves no variance to test against.
     """
     done = rows[(rows["world"] == world) & (rows["error"] == "")]
     own = done[done["method"] == DEFAULT]
@@ -115,7 +123,9 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
 def _p_value(a: np.ndarray, b: np.ndarray) -> float:
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
-    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    # From moments, for SciPy's own of constant values come with a warning.
+    moments = [(part.mean(), part.std(ddof=1), len(part)) for part in (a, b)]
+    return float(stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
 
 
 def printed(rows: pd.DataFrame) -> str:
@@ -126,31 +136,26 @@ def printed(rows: pd.DataFrame) -> str:
         for name, kind in KINDS.items()
         if (rows["world"] == name).any()
     ]
-    legend = (
-        f"Mean ± standard deviation over n seeds. + better and - worse than {DEFAULT}, by Welch's\n"
-        f"t-test with false discoveries below {LEVEL:.0%} among the tests of a world (of "
-        f"{', '.join(TESTED)};\nours, told and baselines). Told: knows all targets. Seconds are "
-        f"processor time of one thread, on the\nmachine of most runs; adapt_seconds is of all new "
-        f"tasks together."
-    )
     runs = ["commit", "machine", "torch", "python"]
     made = rows.groupby(runs, sort=False).size().rename("runs").reset_index().to_string(index=False)
-    return "\n\n".join([*blocks, legend, f"made by\n{made}", published.printed()])
+    return "\n\n".join([*blocks, LEGEND, f"made by\n{made}", published.printed()])
 
 
 def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str]:
     there = {score for at, _, score in figures.index if at == world}
     scores = [score for score in SCORES if score in there]
     tests = welch(rows, world)
-    lines = [_line("", "", scores, end="n")]
+    lines, notes = [_line("", "", scores, end="n")], []
     for method, facts in METHODS.items():
         mine = rows[(rows["world"] == world) & (rows["method"] == method)]
         if len(mine):
             cells = [_cell(figures, tests, (world, method, score)) for score in scores]
             failed = mine.loc[mine["error"] != "", "error"]
-            note = f" + {len(failed)} failed: {failed.iloc[0][:60]}" if len(failed) else ""
+            note = f" + {len(failed)} failed" if len(failed) else ""
             lines.append(_line(method, facts.kind, cells, end=f"{len(mine) - len(failed)}{note}"))
-    return lines
+            reasons = failed.str.removeprefix("failed: ").value_counts(sort=False)
+            notes += [f"{method} failed, {count} x: {why}" for why, count in reasons.items()]
+    return lines + notes
 
 
 def _line(name: str, kind: str, cells: Sequence[str], *, end: str) -> str:

@@ -85,21 +85,31 @@ def read(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        row, what = None, str(error)
+        row, fault = None, str(error)
     else:
-        what = f"other fields: {row!r:.60}"
-    name = (file.parent.name, file.stem)
-    if not isinstance(row, dict) or set(row) - set(COLUMNS) or _name(row) != name:
-        print(f"{file}: expected a run's outcome, got {what}. It counts as not run.", flush=True)
+        fault = _fault(row, file)
+    if fault:
+        print(f"{file}: expected a run's outcome, got {fault}. It counts as not run.", flush=True)
         return None
-    return row
+    found: dict[str, Any] = row
+    return found
 
 
-def _name(row: dict[str, Any]) -> tuple[str, str] | None:
-    """Folder and stem of a row's file, see `Cell.file`; None for what is no row."""
-    if not {"world", "seed", "method", "error"} <= set(row):
-        return None
-    return str(row["world"]), f"{row['method']}-{row['seed']}"
+def _fault(row: Any, file: Path) -> str:
+    """What in a file is not what `run` returns; empty if nothing is."""
+    if not isinstance(row, dict) or set(row) - set(COLUMNS):
+        return f"other fields: {row!r:.60}"
+    scores = {name: row[name] for name in SCORES if row.get(name) is not None}
+    for name, value in scores.items():
+        if type(value) not in (int, float) or not np.isfinite(value):
+            return f"{name} = {value!r:.60}"
+    for name in set(COLUMNS) - set(SCORES):
+        wanted = int if name == "seed" else str
+        if type(row.get(name)) is not wanted:
+            return f"{name} = {row.get(name)!r:.60}"
+    if file.parts[-2:] != Cell(row["world"], row["seed"], row["method"]).file(Path()).parts:
+        return f"the run {row['world']} {row['seed']} {row['method']}"
+    return "" if scores or row["error"] else "neither scores nor an error"
 
 
 def write(file: Path, row: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Many runs side by side: processes of this machine, or of a Dask cluster."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,11 +33,13 @@ def on_cluster(cells: Sequence[Cell], *, scheduler: str, limit: float) -> Iterat
     """
     distributed = imported("distributed", method="--scheduler", extra="cluster")
     try:
+        asyncio.run(_greet(distributed, scheduler))
         client = distributed.Client(scheduler, timeout=PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError, ImportError) as error:
+        got = " ".join(str(error).split())[:200] or "no answer"
         raise ConfigError(
-            f"scheduler: expected a Dask scheduler at {scheduler!r}, got: "
-            f"{' '.join(str(error).split())[:200]}. Start one (dask scheduler), pass its address."
+            f"scheduler: expected a Dask scheduler at {scheduler!r}, got: {got}. Start one (dask "
+            "scheduler), pass its address."
         ) from error
     with client:
         futures = [client.submit(run, cell, limit=limit, pure=False) for cell in cells]
@@ -45,6 +48,12 @@ def on_cluster(cells: Sequence[Cell], *, scheduler: str, limit: float) -> Iterat
             lost = future.exception()  # such as that workers died, one after the other
             cell = cell_of[future]
             yield cell, failed(cell, f"failed: {lost}") if lost else future.result()
+
+
+async def _greet(distributed: Any, scheduler: str) -> None:
+    """Ask who is there: the client would wait without end for a server that is no scheduler."""
+    async with distributed.rpc(scheduler) as remote:
+        await asyncio.wait_for(remote.identity(), PATIENCE)
 
 
 def _run(cell: Cell, *, limit: float) -> Outcome:

@@ -5,7 +5,7 @@ each, unless a world says otherwise. Data are those of `benchmarks.accuracy` for
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from pyro_metacadi.typing import Array
 __all__ = ["KINDS", "Kind", "Problem", "draw_problem"]
 
 NUM_ROWS, NUM_FEW_ROWS = 110, 10
+SEED_OF_CONTROLS = 2_000_000  # beyond any world's, whose new tasks have its own
 LARGE, SMALL = 200, 10
 
 
@@ -112,7 +113,22 @@ def _even(draw: Callable[..., World], num_variables: int, seed: int, **options: 
 
 
 def _bacadi(num_variables: int, seed: int) -> World:
-    return simulators.nn_anm(num_variables=num_variables, seed=seed)
+    """Tasks after the control in any order, or their positions would give their targets away."""
+    world = simulators.nn_anm(num_variables=num_variables, seed=seed)
+    order = [0, *(1 + np.random.default_rng(seed).permutation(num_variables)).tolist()]
+    targets = world.intervention_targets[order]
+    return replace(world, tasks=world.tasks[order], intervention_targets=targets, origin=None)
+
+
+def _with_control(num_variables: int, seed: int) -> World:
+    """The world `gp` of the same seed, and before its tasks one that hits nothing."""
+    world = _even(simulators.gp_anm, num_variables, seed)
+    one = world.sample_tasks(1, NUM_ROWS, seed=seed + SEED_OF_CONTROLS, targets_per_task=0)
+    tasks = TaskDataset.from_arrays(
+        one.tasks.arrays, variables=world.tasks.variables, tasks=["control"]
+    ).concatenate(world.tasks)
+    targets = np.vstack([one.intervention_targets, world.intervention_targets])
+    return replace(world, tasks=tasks, intervention_targets=targets, origin=None)
 
 
 def _imbalanced(num_variables: int, seed: int) -> World:
@@ -123,6 +139,11 @@ def _imbalanced(num_variables: int, seed: int) -> World:
 
 KINDS = {
     "gp": Kind("GP-ANM, hard N(0, 1)", partial(_even, simulators.gp_anm)),
+    "gp-control": Kind(
+        "GP-ANM, as gp, and one more task of 110 rows that is known to be a control",
+        _with_control,
+        num_controls=1,
+    ),
     "sergio": Kind(
         "SERGIO, knock-outs, independent cells without technical noise",
         partial(_even, simulators.sergio),

@@ -1,7 +1,9 @@
 """The sweep resumes and says what failed; the report tests and draws what is in its rows."""
 
 import json
+import socket
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from benchmarks.paper.report import KEYS, joined, printed, summary, welch, write
 from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS, draw_problem
+from pyro_metacadi import simulators
 from pyro_metacadi.errors import ConfigError
 
 QUICK = ["--smoke", "--worlds", "gp", "--methods", "mean_shift,random", "--sims", "1"]
@@ -55,8 +58,30 @@ def test_data_are_those_of_the_accuracy_benchmark(seed):
 def test_controls_are_declared_and_not_judged():
     problem = draw_problem("nn-bacadi", 0, smoke=True)
     assert (problem.training.known_targets == np.vstack([[[0] * 5], [[-1] * 5] * 5])).all()
-    assert list(problem.judged.tasks) == ["task2", "task3", "task4", "task5", "task6"]
-    assert (problem.intervention_targets == np.eye(5)).all()
+    assert sorted(problem.judged.tasks) == ["task2", "task3", "task4", "task5", "task6"]
+
+
+def test_positions_of_tasks_do_not_give_their_targets_away():
+    """BaCaDI's tasks hit each variable in turn; here in another order, with targets that follow."""
+    problem, world = draw_problem("nn-bacadi", 0), simulators.nn_anm(num_variables=20, seed=0)
+    assert problem.training.tasks[0] == "task1"
+    assert 0 < np.trace(problem.intervention_targets) + 1 < 8
+    for task, targets in zip(problem.judged.tasks, problem.intervention_targets, strict=True):
+        at = world.tasks.tasks.index(task)
+        assert (targets == world.intervention_targets[at]).all()
+        assert (problem.judged[task].values == world.tasks[task].values).all()
+    assert (problem.all_targets[1:] == problem.intervention_targets).all()
+
+
+def test_a_world_with_a_control_has_one_more_task_that_hits_nothing():
+    plain, problem = (draw_problem(name, 0, smoke=True) for name in ("gp", "gp-control"))
+    assert problem.training[1:].with_known_targets(None) == plain.training
+    assert (problem.new.arrays[0] == plain.new.arrays[0]).all()
+    assert problem.training.tasks[0] == "control"
+    assert (problem.together.known_targets == [[0] * 5, *[[-1] * 5] * 10]).all()
+    assert not problem.all_targets[0].any()
+    assert (problem.all_targets[1:] == plain.all_targets).all()
+    assert problem.judged == plain.judged
 
 
 def test_half_of_the_imbalanced_tasks_have_many_rows():
@@ -139,8 +164,20 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "text",
-    ["", '{"world": "gp"', "[1, 2]", '{"world": "gp", "what": 1}', json.dumps(row("empty", 100))],
-)
+    [
+        "", '{"world": "gp"', "[1, 2]", '{"world": "gp", "what": 1}', '{"world": "gp"}',
+        json.dumps(row("empty", 100)), json.dumps(row("random", 101)),
+        *(
+            json.dumps(row("random", 100) | fault)
+            for fault in (
+                {"seed": "100"}, {"seed": 100.0}, {"seed": True}, {"error": None}, {"error": ["x"]},
+                {"date": 5}, {"world": 3}, {"method": None}, {"e_shd": "abc"}, {"e_shd": [1]},
+                {"e_shd": True}, {"e_shd": float("inf")}, {"intv_ap": float("nan")},
+                dict.fromkeys(runs.SCORES),
+            )
+        ),
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_reported_and_computed_again(text, tmp_path, capsys):
     cell = Cell("gp", 100, "random")
     file = cell.file(tmp_path)
@@ -210,6 +247,7 @@ def test_runs_spread_over_a_cluster():
         (["--limit", "nan"], "expected seconds, above 0 and up to a week, got nan"),
         (["--limit", "-1"], "expected seconds, above 0 and up to a week, got -1"),
         (["--first", "-1"], "expected at least 0, got -1"),
+        (["--scheduler", ""], "expected an address such as tcp://host:8786, got none"),
     ],
 )
 def test_an_unknown_name_is_refused_in_a_line(options, message, capsys):
@@ -240,6 +278,13 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, capsys
     monkeypatch.setattr("benchmarks.paper.sweep.PATIENCE", 1)
     with pytest.raises(ConfigError, match="scheduler: expected a Dask scheduler at 'nowhere'"):
         list(on_cluster([], scheduler="nowhere", limit=1))
+    for scheme in ("tls", "ucx", "what"):
+        with pytest.raises(ConfigError, match=f"Dask scheduler at '{scheme}://127.0.0.1:1', got"):
+            list(on_cluster([], scheduler=f"{scheme}://127.0.0.1:1", limit=1))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, and says nothing
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="expected a Dask scheduler at 'tcp:"):
+            list(on_cluster([], scheduler=address, limit=1))
     assert main([*QUICK, "--files", str(tmp_path), "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "scheduler: expected a Dask scheduler" in capsys.readouterr().err
 
@@ -265,6 +310,20 @@ def test_welch_is_welch():
     assert found["q"] == pytest.approx(found["p"])  # all other scores are constant
 
 
+def test_values_that_never_vary_are_tested_against_what_does_and_not_against_each_other():
+    rows = [row("metacadi", s, e_shd=2.0, intv_ap=1.0) for s in range(4)]
+    rows += [row("jci_pc", s, e_shd=3.0, intv_ap=0.1 * s) for s in range(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = welch(table(*rows), "gp").loc["jci_pc"]
+    assert found["difference"]["e_shd"] == 1
+    assert np.isnan(found["p"]["e_shd"])
+    spread = np.std([0, 0.1, 0.2, 0.3], ddof=1) / 2  # of the mean, with three degrees of freedom
+    assert found["p"]["intv_ap"] == pytest.approx(2 * stats.t.sf(0.85 / spread, 3))
+    line = next(x for x in printed(table(*rows)).splitlines() if x.startswith("jci_pc"))
+    assert "3.0 ± 0.0   " in line
+
+
 def test_false_discoveries_are_controlled_among_the_tests_of_a_world():
     rng = np.random.default_rng(0)
     rows = [
@@ -287,9 +346,29 @@ def test_marks_say_who_is_better():
     line = next(line for line in text.splitlines() if line.startswith("jci_pc"))
     assert "9.0 ± 0.0 -" in line
     assert "0.920 ± 0.016 +" in line
-    assert "0 + 1 failed: more than 1800 s" in text
+    assert "0 + 1 failed\n" in text
     assert "other data, other machines" in text
     assert not next(x for x in text.splitlines() if x.startswith("metacadi")).count("+")
+
+
+def test_reasons_of_failures_are_told_in_full_and_once():
+    why = "DataError: " + "x" * 150 + " pip install -e '.[utigsp]'"
+    rows = [row("metacadi", 0)]
+    rows += [row("utigsp", s, error=f"failed: {why}") for s in range(2)]
+    rows += [row("utigsp", 2, error="more than 1800 s")]
+    text = printed(table(*rows))
+    assert f"\nutigsp failed, 2 x: {why}\nutigsp failed, 1 x: more than 1800 s\n" in text
+    assert "0 + 3 failed\n" in text
+
+
+def test_no_figure_is_drawn_where_nothing_ended_well(tmp_path, capsys):
+    cell = Cell("gp", 100, "random")
+    write(cell.file(tmp_path / "files"), row("random", 100, error="more than 1 s"))
+    place = ["--files", str(tmp_path / "files"), "--table", str(tmp_path / "table.csv")]
+    assert main(["report", *place]) == 0
+    assert "random failed, 1 x: more than 1 s" in capsys.readouterr().out
+    assert (tmp_path / "table.csv").exists()
+    assert not (tmp_path / "table.png").exists()
 
 
 def test_one_seed_has_no_spread_and_no_test():
@@ -355,6 +434,19 @@ def test_the_figure_shows_means_and_deviations():
     assert line[:, 0] == pytest.approx([3 - 2**0.5, 3 + 2**0.5])
     assert len(panels[3].patches) == 1
     assert panels[1].get_xscale() == "symlog"
+    assert not any(panel.texts for panel in panels)
+
+
+def test_the_figure_says_what_failed():
+    rows = [row("metacadi", 0), row("gies", 0, error="no"), row("gies", 0, world="nn")]
+    rows += [row("empty", 0), row("empty", 1, error="no"), row("metacadi", 0, "sergio", error="no")]
+    figure = draw_figure(table(*rows))
+    said = {
+        panel.get_title().split(":")[0]: [(text.get_text(), text.xy[1]) for text in panel.texts]
+        for panel in figure.axes[::4]
+    }
+    assert said == {"gp": [("failed", 1)], "nn": [], "sergio": [("failed", 0)]}
+    figure.draw_without_rendering()
 
 
 def test_the_summary_leaves_failures_out():
