@@ -13,7 +13,7 @@ __all__ = ["cyclicity", "strongest_dag"]
 def cyclicity(graphs: Float[Tensor, "*graph parent child"]) -> Float[Tensor, "*graph"]:
     """Zero of a graph without cycles, above zero of others: tr((I + G / d)^d) - d."""
     d = graphs.shape[-1]
-    power = torch.linalg.matrix_power(torch.eye(d) + graphs / d, d)
+    power = torch.linalg.matrix_power(torch.eye(d, dtype=graphs.dtype) + graphs / d, d)
     return power.diagonal(dim1=-2, dim2=-1).sum(-1) - d
 
 

@@ -20,12 +20,13 @@ Source:
     Lorch et al., DiBS: differentiable Bayesian structure learning (NeurIPS 2021).
 """
 
+from math import lgamma
 from typing import NamedTuple
 
 import numpy as np
 import pyro
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pyro import distributions as dist
 from pyro.infer import SVGD
 from pyro.optim import PyroOptim
@@ -48,7 +49,8 @@ NUM_UNITS = 5  # sigmoids, in each network's one hidden layer
 STEEPNESS = 60.0  # alpha at the last step, 0 at the first; within 3 to 300
 SPARSITY = 0.1  # lasso of hit probabilities; within .1 to 100
 DEVIATIONS = (NUM_FACTORS**-0.5, 0.1, 1.0)  # a priori, of a graph's, hits' and networks' numbers
-NOISE_VARIANCE, HIT_VARIANCE, HIT_MEAN_VARIANCE = 0.1, 0.5, 100.0
+NOISE_VARIANCE = 0.1
+HIT_SHAPE, HIT_RATE, HIT_MEAN_VARIANCE = 0.5, 0.05, 100.0
 # Ours; at 20 variables the bandwidths are within the authors' ranges.
 ACYCLICITY = 300.0  # beta at the last step; theirs, 3000 to 9000, settle directions too early
 BANDWIDTH = 0.02  # of each kernel, in expected squared distances of two particles a priori
@@ -59,7 +61,9 @@ EDGES_PER_VARIABLE = 1  # expected a priori, half the worlds', for single networ
 NEGLIGIBLE = 30.0  # e^-30: what a term of a sum may be of the largest and have no gradient
 
 
-def fit(tasks: TaskDataset, *, seed: int, weighted: bool = True) -> BaselineResult:
+def fit(
+    tasks: TaskDataset, *, seed: int, weighted: bool = True, num_steps: int | None = None
+) -> BaselineResult:
     """Move the particles; a probability is the share of them that have the edge, or the hit.
 
     Args:
@@ -68,15 +72,19 @@ def fit(tasks: TaskDataset, *, seed: int, weighted: bool = True) -> BaselineResu
             parameters are left as they were.
         weighted: By their posterior densities, the authors' "mixture", which their figures show;
             otherwise all particles count alike, as in their "empirical".
+        num_steps: Of Stein's method; `NUM_STEPS` by default.
     """
     density = Density(tasks)
-    particles = _moved(density, seed=seed)
+    particles = _moved(density, seed=seed, num_steps=num_steps or NUM_STEPS)
     hit = (particles.hits > 0) & ~density.control
     graphs = np.stack([strongest_dag(one) for one in edge_strengths(particles.graph).numpy()])
     chosen = np.arange(NUM_PARTICLES)
     if weighted:
-        log_density = density.of_hard(torch.tensor(graphs).float(), hit, particles.networks)
-        reached = log_density.double().softmax(0).cumsum(0).numpy()
+        certain = torch.where(hit, torch.inf, -torch.inf)
+        log_weight = density.log_joint(
+            torch.tensor(graphs)[None].float(), certain, particles.networks
+        )
+        reached = log_weight.double().softmax(0).cumsum(0).numpy()
         draws = (np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS * reached[-1]
         chosen = np.searchsorted(reached, draws)
     return BaselineResult.of(
@@ -84,7 +92,7 @@ def fit(tasks: TaskDataset, *, seed: int, weighted: bool = True) -> BaselineResu
     )
 
 
-def _moved(density: "Density", *, seed: int) -> "Parts":
+def _moved(density: "Density", *, seed: int, num_steps: int) -> "Parts":
     sizes = [shape.numel() for shape in density.shapes]
     distances = [2 * size * v**2 for size, v in zip(sizes, DEVIATIONS, strict=True)]
     kernel = AdditiveKernel(sizes, [BANDWIDTH * one for one in distances])
@@ -95,9 +103,9 @@ def _moved(density: "Density", *, seed: int) -> "Parts":
         pyro.settings.context(module_local_params=False),  # or SVGD cannot keep its particles
         pyro.get_param_store().scope(),
     ):
-        for step in range(NUM_STEPS):
+        for step in range(num_steps):
             with pyro.validation_enabled(step == 0):
-                svgd.step((step + 1) / NUM_STEPS)
+                svgd.step((step + 1) / num_steps)
         return density.parts(svgd.get_named_particles()["particle"].detach())
 
 
@@ -133,9 +141,9 @@ class Density:
         num_rows = torch.tensor(tasks.num_rows)
         self._member = torch.repeat_interleave(torch.eye(count), num_rows, dim=1)
         self._num_rows = num_rows[:, None].float()
-        self._hit_law = hit_law(
-            self._member @ self._values, self._member @ self._values**2, self._num_rows
-        )
+        exact = torch.tensor(scaled)
+        member = self._member.double()
+        self._hit_law = hit_law(member @ exact, member @ exact**2, self._num_rows.double()).float()
         self._no_loop = 1 - torch.eye(d)
         chance = min(0.5, EDGES_PER_VARIABLE / max(d - 1, 1))
         self._edge_log_odds = np.log(chance / (1 - chance))
@@ -159,39 +167,32 @@ class Density:
         A particle is one site: with more, SVGD of Pyro 1.9 lays them out site after site, and then
         cuts them up as if particle after particle.
         """
-        scale = [torch.full((s.numel(),), v) for s, v in zip(self.shapes, DEVIATIONS, strict=True)]
-        particle = pyro.sample("particle", dist.Normal(0.0, torch.cat(scale)).to_event(1))
+        sizes = torch.tensor([shape.numel() for shape in self.shapes])
+        scale = torch.tensor(DEVIATIONS).repeat_interleave(sizes)
+        known = torch.tensor([True, True, False]).repeat_interleave(sizes)
+        first = dist.Normal(0.0, scale).mask(known)  # the law of networks depends on graphs
+        particle = pyro.sample("particle", first.to_event(1))
         graph, hits, networks = self.parts(particle)
         edge_odds = STEEPNESS * progress * edge_strengths(graph)
         hit_odds = STEEPNESS * progress * hits / 2
         noise = torch.rand(NUM_GRAPHS, *edge_odds.shape).logit(1e-6)
         graphs = torch.sigmoid(edge_odds + noise) * self._no_loop
-        pyro.factor("rows", self.log_likelihood(graphs, hit_odds, networks))
+        pyro.factor("rows_and_networks", self.log_joint(graphs, hit_odds, networks))
         pyro.factor("acyclic", -ACYCLICITY * progress * cyclicity(graphs).mean(0))
         expected_edges = (torch.sigmoid(edge_odds) * self._no_loop).sum((-2, -1))
         pyro.factor("edges_prior", expected_edges * self._edge_log_odds)
         pyro.factor("hits_prior", self._hits_prior(hit_odds))
 
-    def of_hard(
-        self,
-        graphs: Float[Tensor, "particle parent child"],
-        hits: Bool[Tensor, "particle task child"],
-        networks: Float[Tensor, "particle weight child"],
-    ) -> Float[Tensor, " particle"]:
-        """Log density, up to a constant, of particles with these graphs and hits."""
-        certain = torch.where(hits, torch.inf, -torch.inf)
-        weights = networks.square().sum((-2, -1)) / 2
-        num_hits, d = hits.sum((-2, -1)), max(hits.shape[-1], 2)
-        prior = graphs.sum((-2, -1)) * self._edge_log_odds - num_hits * np.log(d - 1) - weights
-        return self.log_likelihood(graphs[None], certain, networks) + prior
-
-    def log_likelihood(
+    def log_joint(
         self,
         graphs: Float[Tensor, "graph particle parent child"],
         hit_odds: Float[Tensor, "particle task child"],
         networks: Float[Tensor, "particle weight child"],
     ) -> Float[Tensor, " particle"]:
-        """Log density of all rows: its average over hits, and the density's over graphs."""
+        """Log density of rows and networks: its average over hits, and the density's over graphs.
+
+        Weights of a cause count only if it is one in the graph, so that each costs something.
+        """
         error = self._values[:, None, None] - self._means(graphs, networks[..., :-1, :])
         log_variance = networks[..., -1, :] + np.log(NOISE_VARIANCE)
         squares = (self._member @ error.square().flatten(1)).view(-1, *error.shape[1:])
@@ -199,6 +200,7 @@ class Density:
         free = -(squares / log_variance.exp() + rows * (log_variance + np.log(2 * np.pi))) / 2
         hit = torch.sigmoid(hit_odds).movedim(-2, 0)[:, None] * ~self.control[..., None, None]
         families = (free + hit * (self._hit_law[:, None, None] - free)).sum(0)
+        families = families + self._networks_prior(graphs, networks)
         return (log_sum(families) - np.log(len(graphs))).sum(-1)
 
     def _means(
@@ -216,6 +218,20 @@ class Density:
         mean: Tensor = (hidden * second.transpose(0, 1)[:, None]).sum(1) + offset[:, 0]
         return mean
 
+    def _networks_prior(
+        self,
+        graphs: Float[Tensor, "graph particle parent child"],
+        networks: Float[Tensor, "particle weight child"],
+    ) -> Float[Tensor, "graph particle child"]:
+        """Log density of each child's network; of causes that it does not have there are none."""
+        terms = (
+            -(networks.square() / DEVIATIONS[2] ** 2 + np.log(2 * np.pi * DEVIATIONS[2] ** 2)) / 2
+        )
+        d = graphs.shape[-1]
+        by_input = terms[..., : NUM_UNITS * (d + 1), :].unflatten(-2, (NUM_UNITS, d + 1)).sum(-3)
+        others = by_input[..., -1, :] + terms[..., NUM_UNITS * (d + 1) :, :].sum(-2)
+        return (graphs * by_input[..., :-1, :]).sum(-2) + others
+
     def _hits_prior(self, odds: Float[Tensor, "particle task variable"]) -> Tensor:
         """Log density Beta(1 / d, 1 - 1 / d) of probabilities, and their lasso."""
         share = 1 / max(odds.shape[-1], 2)  # of one variable Beta would be no law
@@ -228,10 +244,16 @@ def hit_law(
     squares: Float[Tensor, "task variable"],
     num_rows: Float[Tensor, "task 1"],
 ) -> Float[Tensor, "task variable"]:
-    """Log density of sums of a hit variable's values: normal, the mean too, which is summed out."""
-    spread = 1 + num_rows * HIT_MEAN_VARIANCE / HIT_VARIANCE
-    quadratic = (squares - total**2 * (1 - 1 / spread) / num_rows) / HIT_VARIANCE
-    return -(quadratic + num_rows * np.log(2 * np.pi * HIT_VARIANCE) + spread.log()) / 2
+    """Log density of a hit variable's values, by their sums: normal, mean and variance summed out.
+
+    The variance is inverse-gamma, the mean normal around 0, of `HIT_MEAN_VARIANCE` times that.
+    """
+    spread = 1 + num_rows * HIT_MEAN_VARIANCE
+    rate = HIT_RATE + (squares - total**2 * HIT_MEAN_VARIANCE / spread) / 2
+    shape = HIT_SHAPE + num_rows / 2
+    constant = HIT_SHAPE * np.log(HIT_RATE) - lgamma(HIT_SHAPE)
+    normal = -(num_rows * np.log(2 * np.pi) + spread.log()) / 2
+    return normal + constant + torch.lgamma(shape) - shape * rate.log()
 
 
 def log_sum(terms: Float[Tensor, "term *other"]) -> Float[Tensor, "*other"]:

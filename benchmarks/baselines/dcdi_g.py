@@ -39,13 +39,12 @@ from torch.distributions import Normal
 from torch.nn import Parameter, ParameterList
 from torch.nn.functional import leaky_relu
 
+from benchmarks.baselines.acyclic import cyclicity, strongest_dag
 from benchmarks.baselines.bootstrap import resample
 from benchmarks.baselines.controls import controls
 from benchmarks.baselines.result import BaselineResult
 from pyro_metacadi import TaskDataset
-from pyro_metacadi.ops.graphs import is_dag
 from pyro_metacadi.ops.relax import straight_through
-from pyro_metacadi.typing import Array
 
 __all__ = ["fit"]
 
@@ -66,20 +65,24 @@ FINAL_STEPS = 1000  # with the graph fixed
 LEAST_SCALE = 0.05  # of noise, in standard deviations over all rows
 
 
-def fit(tasks: TaskDataset, *, seed: int, num_draws: int = NUM_DRAWS) -> BaselineResult:
+def fit(
+    tasks: TaskDataset, *, seed: int, num_draws: int = NUM_DRAWS, num_rounds: int | None = None
+) -> BaselineResult:
     """Find graph and targets in resamples; target probabilities are averaged over them.
 
     Args:
         tasks: Any; controls hit nothing.
         seed: Of the bootstrap, and of all that training draws.
         num_draws: Resamples.
+        num_rounds: Between which the penalty of cycles grows; `NUM_ROUNDS` by default.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     rows = Rows.of([resample(tasks, rng) for _ in range(num_draws)])
     model = DCDI(rows, generator)
-    search_graphs(model, rows, generator)
-    graphs = np.stack([strongest_dag(probs) for probs in model.edge_probs().tolist()])
+    search_graphs(model, rows, generator, num_rounds=num_rounds or NUM_ROUNDS)
+    probs = model.edge_probs().detach().numpy()
+    graphs = np.stack([strongest_dag(one - 0.5) for one in probs])
     model.fix_graphs(torch.tensor(graphs))
     refit(model, rows, generator)
     target_probs = model.target_probs().detach().mean(0).numpy()
@@ -185,27 +188,22 @@ def _log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return Normal(mean, scale, validate_args=False).log_prob(x)
 
 
-def cyclicity(probs: Float[Tensor, "draw parent child"]) -> Float[Tensor, " draw"]:
-    """log (tr exp P / d), in double precision: zero if and only if P has no cycles."""
-    exponential = torch.linalg.matrix_exp(probs.detach().double())
-    # The gradient of the trace is the exponential, transposed: no need to go backwards through it.
-    trace = straight_through(
-        exponential.diagonal(dim1=1, dim2=2).sum(1), (exponential.mT * probs).sum((1, 2))
-    )
-    return torch.log(trace / probs.shape[-1])
+def log_cyclicity(probs: Float[Tensor, "draw parent child"]) -> Float[Tensor, " draw"]:
+    """log (1 + c / d), with c `cyclicity` in double precision: zero only of what has no cycles."""
+    return torch.log1p(cyclicity(probs.double()) / probs.shape[-1])
 
 
-def search_graphs(model: DCDI, rows: Rows, generator: torch.Generator) -> None:
+def search_graphs(model: DCDI, rows: Rows, generator: torch.Generator, *, num_rounds: int) -> None:
     """Maximise the score under the augmented Lagrangian, which makes the edges acyclic."""
     optimiser = _optimiser(model)
-    before = cyclicity(model.edge_probs()).detach()
+    before = log_cyclicity(model.edge_probs()).detach()
     multiplier, penalty = torch.zeros_like(before), torch.full_like(before, FIRST_PENALTY)
-    for _ in range(NUM_ROUNDS):
+    for _ in range(num_rounds):
         for _ in range(STEPS_PER_ROUND):
-            cycles = cyclicity(model.edge_probs())
+            cycles = log_cyclicity(model.edge_probs())
             constraint = (multiplier + penalty / 2 * cycles) * cycles
             _step(optimiser, model.loss(rows, generator) + constraint)
-        cycles = cyclicity(model.edge_probs()).detach()
+        cycles = log_cyclicity(model.edge_probs()).detach()
         multiplier = multiplier + penalty * cycles
         growth = torch.where(cycles > ENOUGH_PROGRESS * before, PENALTY_GROWTH, 1.0)
         penalty, before = (growth * penalty).clamp(max=LARGEST_PENALTY), cycles
@@ -227,14 +225,3 @@ def _step(optimiser: torch.optim.Optimizer, losses: Float[Tensor, " draw"]) -> N
     optimiser.zero_grad()
     losses.sum().backward()
     optimiser.step()
-
-
-def strongest_dag(probs: list[list[float]]) -> Int[Array, "parent child"]:
-    """Edges of probability above .5, the most probable first, less those that close a cycle."""
-    strength = np.array(probs)
-    graph = np.zeros(strength.shape, dtype=int)
-    for at in np.argsort(-strength, axis=None, kind="stable")[: (strength > 0.5).sum()]:
-        graph.flat[at] = 1
-        if not is_dag(torch.tensor(graph)):
-            graph.flat[at] = 0
-    return graph

@@ -28,6 +28,7 @@ class Method:
         probabilities: Whether target scores are probabilities, or only rank.
         told: Whether it has to know the targets of every task, as ``tasks.known_targets``.
         bootstrapped: Whether ``num_draws`` resamples make its probabilities.
+        few_steps: Options in place of the others where it only has to be seen to work.
     """
 
     module: str
@@ -37,6 +38,7 @@ class Method:
     probabilities: bool = True
     told: bool = False
     bootstrapped: bool = False
+    few_steps: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _without_model(rule: Any) -> Method:
@@ -50,8 +52,9 @@ METHODS: Mapping[str, Method] = {
     "utigsp": Method("utigsp", bootstrapped=True),
     "gies": Method("gies", targets=False, told=True, bootstrapped=True),
     "linear_gaussian": Method("linear_gaussian", bootstrapped=True),
-    "dcdi_g": Method("dcdi_g", bootstrapped=True),
-    "bacadi": Method("bacadi"),
+    "dcdi_g": Method("dcdi_g", bootstrapped=True, few_steps={"num_rounds": 3}),
+    "bacadi": Method("bacadi", few_steps={"num_steps": 50}),
+    "bacadi_uniform": Method("bacadi", {"weighted": False}, few_steps={"num_steps": 50}),
     "mean_shift": _without_model(mean_shift),
     "variance_ratio": _without_model(variance_ratio),
     "empty": Method("empty_graph", targets=False),
@@ -60,7 +63,12 @@ METHODS: Mapping[str, Method] = {
 
 
 def fit(
-    name: str, tasks: TaskDataset, *, seed: int, num_draws: int | None = None
+    name: str,
+    tasks: TaskDataset,
+    *,
+    seed: int,
+    num_draws: int | None = None,
+    few_steps: bool = False,
 ) -> BaselineResult:
     """Run a baseline on all `tasks` together.
 
@@ -74,6 +82,7 @@ def fit(
         seed: Of resampling and of the method itself.
         num_draws: Resamples of those methods that are bootstrapped; by default 20, with kernels
             and of DCDI-G 5.
+        few_steps: Only to see that it works: gradient steps, where it takes any, are then too few.
 
     Raises:
         ConfigError: There is no such method, or `num_draws` is no such number.
@@ -85,7 +94,7 @@ def fit(
             f"method: expected one of {', '.join(METHODS)}, got {name!r}. Choose one of these."
         )
     method = METHODS[name]
-    options = dict(method.options)
+    options = {**method.options, **(method.few_steps if few_steps else {})}
     if num_draws is not None and method.bootstrapped:
         options["num_draws"] = check_count("num_draws", num_draws)
     module = import_module(f"benchmarks.baselines.{method.module}")

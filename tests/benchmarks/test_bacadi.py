@@ -31,16 +31,35 @@ def mean_of(weights, adjacency, rows, child):
     return second @ (1 / (1 + np.exp(-inside))).T + offset
 
 
+def by_quadrature(values):
+    """Density of a hit variable's values: normal given the variance, which is summed out."""
+    n = len(values)
+    covariance = np.eye(n) + bacadi.HIT_MEAN_VARIANCE
+    quadratic = values @ np.linalg.solve(covariance, values)
+    log_variance = np.linspace(-15, 30, 2000)
+    variance = np.exp(log_variance)
+    given = np.exp(-quadratic / variance / 2) / np.sqrt(
+        np.linalg.det(2 * np.pi * covariance) * variance**n
+    )
+    prior = stats.invgamma(bacadi.HIT_SHAPE, scale=bacadi.HIT_RATE).pdf(variance)
+    return np.trapezoid(given * prior * variance, log_variance)
+
+
+def prior_of(weights, adjacency):
+    """Log density of all weights but those of causes that the graph lacks."""
+    d, units = len(adjacency), bacadi.NUM_UNITS
+    first, others = np.split(stats.norm.logpdf(weights), [units * (d + 1)])
+    first = first.reshape(units, d + 1, d)
+    return (first[:, :d] * adjacency).sum() + first[:, d].sum() + others.sum()
+
+
 def one_graph(weights, adjacency, hit, standardised):
-    """Log density of all rows given a graph and who was hit."""
-    total = 0.0
+    """Log density of all rows and the networks, given a graph and who was hit."""
+    total = prior_of(weights, adjacency)
     for rows, where in zip(standardised, hit, strict=True):
         for child, values in enumerate(rows.T):
-            n = len(values)
             if where[child]:
-                shared = bacadi.HIT_MEAN_VARIANCE * np.ones((n, n))
-                covariance = bacadi.HIT_VARIANCE * np.eye(n) + shared
-                total += stats.multivariate_normal(np.zeros(n), covariance).logpdf(values)
+                total += np.log(by_quadrature(values))
             else:
                 mean = mean_of(weights, adjacency, rows, child)
                 deviation = np.sqrt(bacadi.NOISE_VARIANCE * np.exp(weights[-1, child]))
@@ -48,9 +67,9 @@ def one_graph(weights, adjacency, hit, standardised):
     return total
 
 
-def likelihoods(density, edges, hit, weights):
+def log_joint(density, edges, hit, weights):
     """Of one particle, with these graphs drawn."""
-    return density.log_likelihood(
+    return density.log_joint(
         torch.tensor(np.stack(edges), dtype=torch.float32)[:, None],
         torch.where(torch.tensor(hit)[None] == 1, torch.inf, -torch.inf),
         torch.tensor(weights, dtype=torch.float32)[None],
@@ -59,7 +78,7 @@ def likelihoods(density, edges, hit, weights):
 
 @pytest.mark.parametrize("control", [False, True])
 @pytest.mark.parametrize("hit", [*product([0, 1], repeat=4)])
-def test_the_likelihood_of_hits_is_the_average_over_all_graphs(hit, control):
+def test_the_density_given_hits_is_the_average_over_all_graphs(hit, control):
     """Children apart from each other or all together: the same, for edges are independent."""
     tasks, hit = two_tasks(control=control), np.reshape(hit, (2, 2))
     density = bacadi.Density(tasks)
@@ -70,22 +89,58 @@ def test_the_likelihood_of_hits_is_the_average_over_all_graphs(hit, control):
     seen = hit * [[0], [1]] if control else hit
     terms = [one_graph(weights, adjacency, seen, standardised) for adjacency in edges]
     expected = np.logaddexp.reduce(terms) - np.log(4)
-    assert likelihoods(density, edges, hit, weights) == pytest.approx(expected, rel=1e-5)
+    assert log_joint(density, edges, hit, weights) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_weight_of_a_particle_is_its_likelihood_times_its_prior():
+def test_knock_outs_are_told_from_what_varies():
+    """Of rows that are constant, at any value, a hit is much likelier than of rows that vary."""
+    num_rows = torch.tensor([[10.0]], dtype=torch.double)
+    for value in (0.0, -1.0, 3.0):
+        constant, spread = (
+            bacadi.hit_law(10 * level, 10 * (level**2 + variance), num_rows)
+            for level, variance in ((torch.tensor([[value]]), v) for v in (0.0, 1.0))
+        )
+        assert constant > spread + 10
+
+
+def test_particles_are_weighted_by_rows_and_networks_alone(monkeypatch):
+    """A particle with all of the weight, by enumeration, is all that is drawn."""
     density = bacadi.Density(two_tasks())
-    weights = np.random.default_rng(1).normal(size=(2, *density.shapes[2]))
-    graph, hit = np.array([[[0, 1], [0, 0]]] * 2), np.array([np.eye(2), np.ones((2, 2))])
-    found = density.of_hard(
-        torch.tensor(graph).float(), torch.tensor(hit == 1), torch.tensor(weights).float()
-    )
-    # Of two variables, each is hit, and each edge is there, with probability one half.
-    expected = [
-        likelihoods(density, [one], where, theta) + stats.norm.logpdf(theta).sum()
-        for one, where, theta in zip(graph, hit, weights, strict=True)
-    ]
-    assert np.diff(found) == pytest.approx(np.diff(expected), rel=1e-4)
+    torch.manual_seed(0)
+    particles = density.parts(torch.randn(4, sum(s.numel() for s in density.shapes)))
+    monkeypatch.setattr(bacadi, "NUM_PARTICLES", 4)
+    monkeypatch.setattr(bacadi, "_moved", lambda density, **_: particles)
+    strengths = bacadi.edge_strengths(particles.graph).numpy()
+    graphs = np.stack([acyclic.strongest_dag(one) for one in strengths])
+    hit = (particles.hits > 0).int().numpy()
+    weights = particles.networks.numpy()
+    logs = [log_joint(density, [graphs[i]], hit[i], weights[i]) for i in range(4)]
+    share = np.exp(logs - np.logaddexp.reduce(logs))
+    found = bacadi.fit(two_tasks(), seed=0)
+    assert found.edge_probs.values == pytest.approx(np.tensordot(share, graphs, 1), abs=0.03)
+    assert found.target_probs.values == pytest.approx(np.tensordot(share, hit, 1), abs=0.03)
+    alike = bacadi.fit(two_tasks(), seed=0, weighted=False)
+    assert alike.edge_probs.values == pytest.approx(graphs.mean(0))
+    assert alike.target_probs.values == pytest.approx(hit.mean(0))
+
+
+def test_an_edge_costs_the_prior_of_its_weights():
+    """Particles' sites have no prior of networks but this one: without the edge there is none."""
+    density = bacadi.Density(two_tasks())
+    weights = torch.zeros(1, *density.shapes[2])
+    graphs = torch.zeros(2, 1, 2, 2)
+    graphs[1, 0, 0, 1] = 1
+    without, with_edge = density._networks_prior(graphs, weights)[:, 0]
+    cost = bacadi.NUM_UNITS * 0.5 * np.log(2 * np.pi)
+    assert (without - with_edge).tolist() == pytest.approx([0, cost], rel=1e-5)
+    with pyro.plate("particles", 3, dim=-1):
+        trace = pyro.poutine.trace(density.model).get_trace(0.5)
+    trace.compute_log_prob()
+    site = trace.nodes["particle"]
+    graph, hits, _ = density.parts(site["value"])
+    priors = zip((graph, hits), bacadi.DEVIATIONS[:2], strict=True)
+    expected = sum(stats.norm.logpdf(part, scale=v).sum() for part, v in priors)
+    assert site["log_prob"].sum().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_negligible_term_changes_nothing_and_has_no_gradient():

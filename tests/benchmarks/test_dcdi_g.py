@@ -12,7 +12,6 @@ from torch.distributions import Normal
 from benchmarks import baselines
 from benchmarks.baselines import dcdi_g
 from pyro_metacadi import TaskDataset
-from pyro_metacadi.ops.graphs import is_dag
 from pyro_metacadi.simulators.graphs import erdos_renyi
 
 
@@ -95,35 +94,17 @@ def test_resamples_do_not_touch_each_other():
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_cycle_of_two_has_the_closed_form(first, second):
     probs = torch.tensor([[[0, first], [second, 0]]], dtype=torch.float64)
-    expected = np.log(np.cosh(np.sqrt(first * second)))
-    assert dcdi_g.cyclicity(probs).item() == pytest.approx(expected, abs=1e-12)
+    expected = np.log1p(first * second / 4)
+    assert dcdi_g.log_cyclicity(probs).item() == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(1, 7), st.integers(0, 10**6))
 def test_cyclicity_is_zero_of_dags_only(num_variables, seed):
     graph = torch.tensor(erdos_renyi(num_variables, seed=seed), dtype=torch.float64)
-    assert dcdi_g.cyclicity(graph[None]).item() == pytest.approx(0, abs=1e-9)
+    assert dcdi_g.log_cyclicity(graph[None]).item() == pytest.approx(0, abs=1e-9)
     both = graph + graph.T
     if graph.any():
-        assert dcdi_g.cyclicity(both[None]).item() > 0.1
-
-
-def test_the_gradient_of_cyclicity_is_that_of_its_value():
-    probs = torch.rand(2, 4, 4, dtype=torch.float64, generator=generator())
-    assert torch.autograd.gradcheck(dcdi_g.cyclicity, probs.requires_grad_())
-
-
-@given(st.integers(1, 6), st.integers(0, 10**6))
-def test_the_strongest_dag_loses_only_edges_that_close_a_cycle(num_variables, seed):
-    probs = np.random.default_rng(seed).random((num_variables, num_variables))
-    np.fill_diagonal(probs, 0)
-    found = dcdi_g.strongest_dag(probs.tolist())
-    assert is_dag(torch.tensor(found))
-    assert not found[probs <= 0.5].any()
-    for i, j in np.argwhere((probs > 0.5) & (found == 0)):
-        stronger = found * (probs > probs[i, j])
-        stronger[i, j] = 1
-        assert not is_dag(torch.tensor(stronger))
+        assert dcdi_g.log_cyclicity(both[None]).item() > 0.05
 
 
 @pytest.mark.parametrize("num_tasks", [1, 3])
