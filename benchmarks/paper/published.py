@@ -3,11 +3,15 @@
 NN-ANM: means over 29 or 30 seeds, recomputed from the results that BaCaDI's authors released with
 their code, of 20 variables with Erdos-Renyi graphs, BaCaDI's protocol. Average precision, not the
 trapezoidal area, is ``intv_ap``. Of JCI-PC and UT-IGSP they compare equivalence classes, in which
-an edge without direction is right; ours are directed at random. Their JCI-PC returns the empty
-graph and few targets. What we think, from reading the code and without running R: alpha reaches R
-as text, p-values are compared with it letter by letter, and only those of exactly 0 keep an edge.
-Counting such p-values gives a target AUROC of .59 and an average precision of .22 on our worlds (a
-script that is not kept); ours compares numbers.
+an edge without direction is right; ours are directed at random. Rows of ours are to be
+compared with these once they are there; where we expect others:
+
+* Their JCI-PC returns the empty graph and few targets. What we think, from reading the code and
+  without running R: alpha reaches R as text, p-values are compared with it letter by letter, and
+  only those of exactly 0 keep an edge. Ours compares numbers.
+* Their DCDI-G finds targets no better than chance, for the choice between a mechanism and a hit has
+  no gradient there (`benchmarks.baselines.dcdi_g`). Ours has one, and should do better than .07.
+* Their BaCaDI is told the variance of noise and of hits. Ours is not.
 
 MetaCaDI's own: Section 5.2 of the paper, arXiv version 1; its data and settings are in appendices
 that are not public, and its area is probably trapezoidal, which is higher where scores tie.
