@@ -7,7 +7,7 @@ Everything heavy is imported inside the sub-commands, so that help comes at once
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,8 @@ def _adapt(args: argparse.Namespace) -> None:
     output.check()
     from pyro_metacadi import MetaCaDI
 
-    model = MetaCaDI.load(args.model, device=args.device)
-    posterior = model.adapt(_new_tasks(args.data, model, args), seed=args.seed)
+    record, model = read_record(args.model), MetaCaDI.load(args.model, device=args.device)
+    posterior = model.adapt(_new_tasks(args.data, model, args, record=record), seed=args.seed)
     ranked = posterior.rank_targets()[["task", "variable", "probability", "rank"]]
     with output.staged() as folder:
         ranked.to_csv(folder / "target_probs.csv", index=False)
@@ -159,20 +159,23 @@ def _report(args: argparse.Namespace) -> None:
     from pyro_metacadi import MetaCaDI
     from pyro_metacadi.report import write_report
 
-    model = MetaCaDI.load(args.model, device=args.device)
+    record, model = read_record(args.model), MetaCaDI.load(args.model, device=args.device)
+    new = None if args.tasks is None else _new_tasks(args.tasks, model, args, record=record)
     write_report(
         model,
         args.out,
         overwrite=args.overwrite,
-        tasks=None if args.tasks is None else _new_tasks(args.tasks, model, args),
+        tasks=new,
         title=args.title or f"Causal discovery report: {args.model.resolve().name}",
-        record=read_record(args.model),
+        record=record,
         seed=args.seed,
     )
     print(f"The report is in {args.out}")
 
 
-def _new_tasks(path: Path, model: Any, args: argparse.Namespace) -> Any:
+def _new_tasks(
+    path: Path, model: Any, args: argparse.Namespace, *, record: Mapping[str, Any]
+) -> Any:
     """Tasks of a file as the model of the folder ``args.model`` reads them, with what is known."""
     groups = [name for name, known in model.covariates.items() if known is not None]
     tasks = read_tasks(
@@ -180,7 +183,7 @@ def _new_tasks(path: Path, model: Any, args: argparse.Namespace) -> Any:
         task=args.task,
         covariates=[name for name in model.covariates if name not in groups],
         groups=groups,
-        log_scale=read_record(args.model).get("log_scale", False),
+        log_scale=record.get("log_scale", False),
     )
     return _declared(tasks, args)
 

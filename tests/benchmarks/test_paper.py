@@ -240,7 +240,7 @@ def test_runs_spread_over_a_cluster():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--worlds", "gp,mars"], "expected all or names from gp, sergio, nn"),
+        (["--worlds", "gp,mars"], "expected all or names from gp, gp-control, sergio, nn"),
         (["--methods", "best"], "expected all or names from metacadi, paper"),
         (["--sims", "0"], "expected at least 1, got 0"),
         (["mend"], "invalid choice: 'mend'"),
