@@ -143,13 +143,13 @@ summary = {"MetaCaDI": scores_of(found.target_probs.values), "mean shift": score
 pd.DataFrame(summary).T.round(2)
 
 # %% [markdown]
-# What is found: psitectorigenin's PIP2, every time, and that U0126 changes the level of Erk, the
-# protein *below* the one that it inhibits. Beside each, another protein is accused that is in no
-# list (PLCg, PKC). Nobody is accused in the two conditions without a target. What is not found:
-# everything else. Akt and PIP3 hardly move, so that little could be. Under `g06976` nearly all
-# proteins move together, and two are accused that it does not act on. Over all, targets are found
-# hardly better than by guessing, and a plain mean shift does better: it has no notion of effects
-# of effects, but where so much moves that is no loss.
+# What is found: psitectorigenin's PIP2, and U0126's Mek with the protein below it whose level it
+# changes, Erk, every time. Nobody is sure to have been hit in the two conditions without a target.
+# Beside them PLCg and PKC are accused, which are in no list. What is not found: Akt and PIP3 hardly
+# move, so that little could be. Under `g06976` nearly all proteins move together, and six are
+# accused, its own target seldom. Over all, the proteins that a reagent binds are found better than
+# by a plain mean shift, those whose level it changes worse: it has no notion of effects of effects,
+# but where so much moves that is no loss.
 #
 # ## Are its probabilities to be trusted?
 #
@@ -162,11 +162,10 @@ fig, ax = plt.subplots(figsize=(4.2, 5.2), layout="constrained")
 _ = plots.reliability(found.target_probs, truth, num_bins=5, ax=ax)
 
 # %% [markdown]
-# No. Nearly all probabilities are close to 0 or 1, and of those close to 1 a third come true; of
-# those close to 0, where targets should be rare, as many as one in ten are targets. The model
-# assumes that an experiment changes the mechanism of a few proteins and leaves the others as they
-# were; that noise is additive; that there are no cycles and no hidden causes. A signalling
-# network has all of these.
+# No. Nearly all probabilities are close to 0 or 1, and of those close to 1 two fifths come true; of
+# those close to 0, seven in a hundred are targets. The model assumes that an experiment changes the
+# mechanism of a few proteins and leaves the others as they were; that noise is additive; that
+# there are no cycles and no hidden causes. A signalling network has all of these.
 #
 # ## Who acts on whom?
 #
@@ -223,18 +222,16 @@ graphs.loc["no edges at all"] = [18 / 110, 18, np.nan]
 graphs.round(2)
 
 # %% [markdown]
-# No. By average precision the edges found without being told are far above guessing, and the best
-# of the three. Counted as wrong edges they are no better than no edges at all: for every one that
-# is right, there is one that is not, and some of the surest (Erk → PKA) are the consensus' the
-# other way round. Telling what the reagents do gives lower precision and more wrong edges (by
-# intervention distance it helps with one convention and harms with the other): the model then has
-# to believe that the mechanism of Akt or PIP3 changed, which it did not, and that others did not,
-# which they did.
+# Hardly. By average precision edges are found little better than by guessing when nothing is told,
+# and a little better when it is; by either convention more edges are wrong than if there were none.
+# Some of the surest (Mek → Raf, Erk → PKA) are the consensus' the other way round. To believe what
+# it is told, the model has to believe that the mechanism of Akt or PIP3 changed, which it did not,
+# and that others did not, which they did.
 #
 # ## What to take from this
 #
-# * Declare what you know of targets only if the reagent changes what is *measured*. Here it does
-#   not.
+# * Expect little of declared targets unless the reagent changes what is *measured*. Here it mostly
+#   does not.
 # * Before believing a probability near 1, look at how much moves at once, and beside it at a
 #   score without a model. Where they disagree and nearly everything moves, mistrust both.
 # * The consensus comes from the literature, not from these cells: it is no ground truth either.
