@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from pyro_metacadi.inference.conflicts import warn_of
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.storage import read_model, refuse_unless, write_model
 from pyro_metacadi.inference.surroundings import Trained
+from pyro_metacadi.inference.user_units import to_user
 
 __all__ = ["Fitted"]
 
@@ -84,7 +85,7 @@ class Fitted:
             standardised=rows,
             num_graphs=num_graphs,
             seed=seed,
-            restore=scaling.units.inverse,
+            restore=partial(to_user, scaling.units),
             history=self.history,
             attrs={"inference_library": "pyro_metacadi", "version": __version__, "seed": seed},
             trained=Trained(

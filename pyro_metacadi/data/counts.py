@@ -109,12 +109,6 @@ class CountUnits:
         mean, deviation = moments(values, change=logarithm)
         return cls(total, mean, deviations(mean, deviation), tasks.variables)
 
-    def inverse(
-        self, array: Float[np.ndarray, "*batch variable"]
-    ) -> Float[np.ndarray, "*batch variable"]:
-        """The counts themselves, which is what chains see."""
-        return array
-
 
 def _refuse(tasks: TaskDataset, wrong: Callable[[Array], Array], *, rule: str, fix: str) -> None:
     """Raise where a value is `wrong`, naming the first by task and column."""

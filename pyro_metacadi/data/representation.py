@@ -94,19 +94,6 @@ class Representation:
             standard = (columns / 2 - self.mean / 2) / self.scale * 2
         return np.split(standard, np.cumsum(tasks.num_rows)[:-1])
 
-    def inverse(
-        self, array: Float[np.ndarray, "*batch variable"]
-    ) -> Float[np.ndarray, "*batch variable"]:
-        """Values of the variables in these units, in the user's; counts may have fractions."""
-        d = len(self.variables)
-        values = array * self.scale[:d] + self.mean[:d]
-        if self.kind == "sqrt":
-            return np.square(np.maximum(values, 0))
-        with np.errstate(over="ignore"):
-            if self.kind == "log":
-                return np.exp(values)
-            return np.maximum(np.expm1(values), 0) if self.kind == "counts" else values
-
     @property
     def law_units(self) -> tuple[Float[np.ndarray, " variable"], Float[np.ndarray, " variable"]]:
         """Scale and mean of each variable in the intervention law's units, common to all.

@@ -19,7 +19,7 @@ from pyro_metacadi.inference.evidence import evidence_of
 from pyro_metacadi.inference.storage import refuse_unless
 from pyro_metacadi.models.evidence import MechanismEvidence
 from pyro_metacadi.models.hyperparameters import Hyperparameters
-from pyro_metacadi.ops.hurdle import HurdleLaw
+from pyro_metacadi.ops.hurdle_hits import HurdleLaw
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.typing import Array

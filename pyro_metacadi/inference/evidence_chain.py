@@ -14,6 +14,7 @@ from pyro_metacadi.inference.graph_score import GraphOdds
 from pyro_metacadi.inference.library import MechanismLibrary, PreparedTasks
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.models.families import Family, families_of
+from pyro_metacadi.ops.graphs import levels
 from pyro_metacadi.ops.known import with_known
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets
 
@@ -40,6 +41,17 @@ class EvidenceGraphs:
         """Position of every variable's family of every draw in `families`."""
         position = {family: at for at, family in enumerate(self.families)}
         return torch.tensor([[position[family] for family in graph] for graph in self._by_draw])
+
+    def parents_first(self) -> list[tuple[Family, Int[Tensor, " some"], int]]:
+        """Families, the draws that have each, and its level there; no level needs a later one."""
+        level = levels(self.adjacency)
+        pairs = torch.stack([level, self.index], -1)
+        found = []
+        for depth, position in torch.unique(pairs.flatten(0, 1), dim=0).tolist():
+            family = self.families[position]
+            here = (pairs[:, family.variable] == pairs.new_tensor([depth, position])).all(-1)
+            found.append((family, here.nonzero().flatten(), depth))
+        return found
 
     @cached_property
     def different(self) -> tuple[Int[Tensor, "graph variable"], Int[Tensor, " graph"]]:

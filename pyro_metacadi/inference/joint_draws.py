@@ -129,15 +129,13 @@ class JointDraws:
             the units of the chains.
 
         Raises:
-            MetaCaDIError: The chains cannot tell: those of the engine ``evidence`` where most
-                values are zeros, so that hits are judged by presence and amount.
+            MetaCaDIError: The chains cannot tell: they are of an engine that draws no rows.
         """
         found = self._replicates(num_draws, seed=seed, prior=prior)
         if found is None:
             raise MetaCaDIError(
-                "replicate: expected chains that can draw rows, got some that judge zeros by "
-                "presence and amount, or are no engine's of this package. Use engine='svi', with "
-                "NegativeBinomialNoise for counts."
+                "replicate: expected chains that can draw rows, got some of another package. "
+                "Register them with `pyro_metacadi.inference.replicates.replicate`."
             )
         return self._dataset(found)
 

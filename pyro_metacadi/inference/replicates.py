@@ -5,13 +5,13 @@ where they are hit by what a hit of the task looks like. Both are as fitted, als
 targets are drawn from the prior. Covariates, and totals of counts, are those that were measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int8
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from pyro_metacadi.data.batch import TaskBatch
@@ -24,9 +24,10 @@ from pyro_metacadi.inference.library import PreparedTasks
 from pyro_metacadi.inference.prior_graphs import prior_graphs
 from pyro_metacadi.inference.seeds import isolated, stream_seed
 from pyro_metacadi.models.noise.counts import sizes_of
+from pyro_metacadi.ops.graphs import levels
 from pyro_metacadi.ops.known import with_known
 
-__all__ = ["Replicates", "draw_prior", "generations", "replicate", "replicates_of"]
+__all__ = ["Replicates", "draw_prior", "replicate", "replicates_of"]
 
 
 class Replicates(NamedTuple):
@@ -96,19 +97,6 @@ def replicates_of(
         both = {"adjacency": adjacency, "intervention_target": joint[1]}
         found.append({**both, **rows._asdict()})
     return {name: np.stack([one[name] for one in found]) for name in found[0]}
-
-
-def generations(
-    adjacency: Bool[Tensor, "parent child"]
-    | Int[Tensor, "parent child"]
-    | Float[Tensor, "parent child"],
-) -> Iterator[Bool[Tensor, " variable"]]:
-    """Variables of a DAG, those first whose parents are all known."""
-    done = torch.zeros(len(adjacency), dtype=torch.bool, device=adjacency.device)
-    while not done.all():
-        ready = ~done & ~(adjacency.bool() & ~done.unsqueeze(-1)).any(0)
-        yield ready
-        done = done | ready
 
 
 @draw_prior.register
@@ -191,8 +179,9 @@ def _replicated(
         return model.noise(loc, features, *sizes_of(model.noise, batch.x))
 
     x = batch.x
-    for ready in generations(adjacency):
-        x = torch.where(ready, law(x).sample(), x)
+    level = levels(adjacency)
+    for depth in range(int(level.max()) + 1):
+        x = torch.where(level == depth, law(x).sample(), x)
     log_prob, observed = (law(one).log_prob(one).sum(-1)[batch.mask] for one in (x, batch.x))
     return x[batch.mask], log_prob, observed
 
@@ -206,15 +195,12 @@ def _(
     targets: Int8[np.ndarray, "draw task variable"],
     *,
     seed: int,
-) -> Replicates | None:
-    if chain.library.evidence.hyperparameters.hurdle is not None:
-        return None
+) -> Replicates:
     with isolated(stream_seed(seed, "replicates"), chain.device):
         found = replicated_families(
             chain.library.mechanisms,
             tasks.rows,
-            graphs.families,
-            graphs.index,
+            graphs,
             hit=torch.tensor(targets),
         )
     return Replicates(*(part.cpu().numpy() for part in found))

@@ -15,7 +15,7 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyro_metacadi.errors import ConfigError
@@ -25,12 +25,10 @@ from pyro_metacadi.inference.fitted_mechanisms import Joined
 from pyro_metacadi.inference.seeds import isolated, stream_seed
 from pyro_metacadi.inference.surroundings import Surroundings
 from pyro_metacadi.models.evidence import MechanismEvidence
-from pyro_metacadi.models.families import Family
 from pyro_metacadi.models.metacadi import MetaCaDIModel
 from pyro_metacadi.models.noise.counts import reads_counts
 from pyro_metacadi.models.noise.protocol import Noise
 from pyro_metacadi.ops.graphs import levels
-from pyro_metacadi.ops.hurdle import Hurdle
 
 __all__ = ["inputs_of", "simulate"]
 
@@ -80,7 +78,7 @@ def _(
     free = [family for family in graphs.families if family.variable not in held]
     for batch in evidence.batches(free, num_rows=len(evidence.rows.x)):
         mechanisms.of(batch)  # fitted together, which is faster than one by one
-    for family, at, level in _in_order(graphs):
+    for family, at, level in graphs.parents_first():
         if family.variable in held:
             continue
         one = mechanisms.of([family])
@@ -91,18 +89,6 @@ def _(
             zero = -evidence.offset[family.variable] / evidence.scale[family.variable]
             x[part, ..., family.variable] = _drawn(one, inputs, own, zero=zero)
     return x
-
-
-def _in_order(graphs: EvidenceGraphs) -> list[tuple[Family, Int[Tensor, " draw"], int]]:
-    """Families, the draws that have each, and its level there; parents before children."""
-    level = levels(graphs.adjacency)
-    pairs = torch.stack([level, graphs.index], -1)
-    found = []
-    for depth, position in torch.unique(pairs.flatten(0, 1), dim=0).tolist():
-        family = graphs.families[position]
-        here = (pairs[:, family.variable] == pairs.new_tensor([depth, position])).all(-1)
-        found.append((family, here.nonzero().flatten(), depth))
-    return found
 
 
 class _Chance(NamedTuple):
@@ -147,17 +133,7 @@ def _drawn(
     prediction = (output @ chance.weight.unsqueeze(-1)).view(inputs.shape[:-1])
     if one.hurdle is None:
         return prediction + one.noise_variance.sqrt() * chance.noise
-    return _of_hurdle(one.hurdle, prediction, chance, zero=zero)
-
-
-def _of_hurdle(
-    hurdle: Hurdle, prediction: Tensor, chance: _Chance, *, zero: Tensor
-) -> Float[Tensor, "draw row setting"]:
-    """Zero, or an amount of at least zero."""
-    flat = prediction.reshape(1, -1)
-    odds, mean = (part.view_as(prediction) for part in (hurdle.log_odds(flat), hurdle.mean(flat)))
-    amount = torch.maximum(mean + hurdle.variance.sqrt() * chance.noise, zero)
-    return torch.where(chance.presence < torch.sigmoid(odds), amount, zero)
+    return one.hurdle.value(prediction, uniform=chance.presence, normal=chance.noise, zero=zero)
 
 
 @simulate.register

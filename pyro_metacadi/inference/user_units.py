@@ -27,6 +27,10 @@ MAPS: dict[str, tuple[Map, Map]] = {
 """Of every representation: from the user's values, and back."""
 
 
+ROUNDING = 1e-6
+"""Of a variable's mean: what float32 leaves of a zero. Zeros have to be zeros to be counted."""
+
+
 def counts_rows(units: Units) -> bool:
     """Whether rows are counts, measured each to a depth of its own."""
     return isinstance(units, CountUnits) or (
@@ -63,4 +67,5 @@ def to_user(
     d = len(units.variables)
     _, backward = MAPS[units.kind] if isinstance(units, Representation) else MAPS["identity"]
     with np.errstate(over="ignore"):
-        return backward(values * units.scale[:d] + units.mean[:d])
+        found = values * units.scale[:d] + units.mean[:d]
+        return backward(np.where(np.abs(found) <= ROUNDING * np.abs(units.mean[:d]), 0.0, found))

@@ -10,7 +10,8 @@ from pyro_metacadi.models.evidence import MechanismEvidence
 from pyro_metacadi.models.families import Family
 from pyro_metacadi.ops.design import Design
 from pyro_metacadi.ops.evidence import Mechanism
-from pyro_metacadi.ops.hurdle import Hurdle, HurdleLaw, fit_hurdle, initial_hurdle_law
+from pyro_metacadi.ops.hurdle import Hurdle, fit_hurdle
+from pyro_metacadi.ops.hurdle_hits import HurdleLaw, initial_hurdle_law
 
 __all__ = ["fitted_hurdles", "has_zeros", "learned_hurdle_law"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from pyro_metacadi.ops.hurdle import HurdleLaw
+from pyro_metacadi.ops.hurdle_hits import HurdleLaw
 from pyro_metacadi.ops.kernels import Kernel
 from pyro_metacadi.ops.law import InterventionLaw
 from pyro_metacadi.ops.target_counts import CountedTargets, IndependentTargets

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_metacadi.ops.generic_law import generic_log_prob
 from pyro_metacadi.ops.rows import TaskRows
 
-__all__ = ["TaskValues"]
+__all__ = ["TaskValues", "is_present"]
 
 ZERO = 1e-4
 """Standard deviations up to which a value is zero: rows are float32."""
@@ -67,7 +67,7 @@ class TaskValues:
     @property
     def present(self) -> Bool[Tensor, "set row"]:
         """Which values are above zero, where none is below, up to rounding."""
-        return self.in_units(self.x) > self.zero
+        return is_present(self.x, scale=self.scale.unsqueeze(-1), offset=self.offset.unsqueeze(-1))
 
     @property
     def zero(self) -> Float[Tensor, "set 1"]:
@@ -77,3 +77,13 @@ class TaskValues:
     def in_units(self, standardised: Float[Tensor, "set row"]) -> Float[Tensor, "set row"]:
         """Standardised values in the law's units, float64."""
         return standardised.double() * self.scale.unsqueeze(-1) + self.offset.unsqueeze(-1)
+
+
+def is_present(
+    x: Float[Tensor, "*set row"],
+    *,
+    scale: Float[Tensor, "*set 1"],
+    offset: Float[Tensor, "*set 1"],
+) -> Bool[Tensor, "*set row"]:
+    """Which standardised values are above zero, up to rounding; see `TaskValues`."""
+    return x.double() * scale + offset > ZERO * scale

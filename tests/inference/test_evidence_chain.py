@@ -35,6 +35,20 @@ def test_families_and_index_take_every_draw_apart():
         assert [graphs.families[at] for at in index] == families_of(adjacency)
 
 
+def test_parents_come_before_their_children_in_every_draw_and_everybody_once():
+    graphs = chain().draw_graphs(40, seed=0)
+    place = torch.full(graphs.index.shape, -1)
+    for at, (family, draws, _) in enumerate(graphs.parents_first()):
+        assert (place[draws, family.variable] == -1).all()
+        assert [graphs.families[n] for n in graphs.index[draws, family.variable]] == [family] * len(
+            draws
+        )
+        place[draws, family.variable] = at
+    assert (place >= 0).all()
+    draw, parent, child = graphs.adjacency.nonzero().T
+    assert (place[draw, parent] < place[draw, child]).all()
+
+
 def test_different_graphs_count_as_often_as_they_were_drawn():
     tasks = prepared(new_world().tasks)
     for number in (1, 7, 40):

@@ -5,15 +5,12 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.inference.graph_score import CERTAIN, GraphOdds
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.prior_graphs import prior_graphs
 from pyro_metacadi.inference.redrawn import RedrawnWeights
-from pyro_metacadi.inference.replicates import generations
 from pyro_metacadi.models.noise import NegativeBinomialNoise
 from pyro_metacadi.ops.generic_law import StudentParameters
 from pyro_metacadi.ops.graphs import is_dag
@@ -24,7 +21,6 @@ from tests.helpers import (
     counts_of,
     evidence_fit,
     fitted,
-    random_dag,
     random_states,
     tiny_estimator,
     tiny_tasks,
@@ -95,19 +91,6 @@ def test_a_chain_that_cannot_draw_rows_says_so_and_is_exported_without():
     with pytest.raises(MetaCaDIError, match=r"replicate: expected chains that can draw rows"):
         posterior.replicate(3)
     assert "posterior_predictive" not in set(posterior.to_inference_data(num_draws=2).groups())
-
-
-@given(st.integers(1, 7), st.integers(0, 99))
-@settings(max_examples=30)
-def test_parents_come_before_their_children_and_everybody_once(d, seed):
-    adjacency = random_dag(d, seed=seed)
-    place = torch.zeros(d)
-    for at, ready in enumerate(generations(adjacency)):
-        assert (place[ready] == 0).all()
-        place[ready] = at + 1
-    assert (place > 0).all()
-    parent, child = adjacency.nonzero().T
-    assert (place[parent] < place[child]).all()
 
 
 def test_prior_graphs_are_as_frequent_as_enumeration_says():

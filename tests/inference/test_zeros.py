@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_metacadi import MetaCaDI, TaskDataset, metrics, simulators
+from pyro_metacadi import MetaCaDI, TaskDataset, diagnostics, metrics, simulators
 from pyro_metacadi.data.representation import Representation
 from pyro_metacadi.inference.empirical_bayes import informative
 from pyro_metacadi.inference.evidence import Sampling, evidence_of
@@ -123,6 +123,32 @@ def test_a_task_is_judged_the_same_alone_and_among_others(counts):
     together = model.adapt(new.tasks).target_probs
     alone = model.adapt(new.tasks[2]).target_probs
     np.testing.assert_allclose(alone.values[0], together.values[2], atol=1e-9)
+
+
+def test_replicated_cells_are_as_often_silent_as_the_measured_ones(counts):
+    posterior = counts[0].posterior
+    rows = posterior.replicate(40, seed=3)
+    known = posterior.log_likelihood(num_draws=40, seed=3)
+    np.testing.assert_allclose(rows.observed_log_prob, known, rtol=1e-9, atol=1e-9)
+    assert (rows.x >= 0).all()
+    measured, drawn = posterior.tasks.values, rows.x.values.reshape(-1, 8)
+    np.testing.assert_allclose((drawn == 0).mean(0), (measured == 0).mean(0), atol=0.1)
+    np.testing.assert_allclose(np.median(drawn, 0), np.median(measured, 0), atol=25)
+    assert {"posterior_predictive", "prior", "prior_predictive"} <= set(
+        posterior.to_inference_data(num_draws=2, num_predictive=2).groups()
+    )
+
+
+def test_a_task_with_a_cell_in_which_all_genes_are_loud_is_not_explained(counts):
+    model, world, _ = counts
+    arrays = [rows.copy() for rows in world.tasks.arrays]
+    arrays[0][0] = world.tasks.values.max(0)
+    odd = TaskDataset.from_arrays(arrays, variables=world.tasks.variables)
+    found = diagnostics.explained_tasks(model.adapt(odd), num_draws=30)
+    usual = diagnostics.explained_tasks(model.posterior, num_draws=30)
+    assert found.excess[0] > usual.excess[0] + 3
+    assert found.statistic[0] == "worst row"
+    assert usual.explained.mean() > 0.8
 
 
 def test_densities_are_finite_and_those_of_zeros_are_probabilities(counts):

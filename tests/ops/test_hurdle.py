@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from pyro_metacadi.ops.generic_law import generic_log_prob
-from pyro_metacadi.ops.hurdle import (
-    VARIANCE,
-    Hurdle,
-    HurdleLaw,
-    fit_hurdle,
-    initial_hurdle_law,
-)
+from pyro_metacadi.ops.hurdle import VARIANCE, Hurdle, fit_hurdle
+from pyro_metacadi.ops.hurdle_hits import HurdleLaw, initial_hurdle_law
 from pyro_metacadi.ops.rows import TaskRows
 from pyro_metacadi.ops.task_values import TaskValues
 from pyro_metacadi.ops.weighted import VARIANCE_ROWS, least_squares, logistic
@@ -104,6 +99,44 @@ def test_a_row_more_is_what_the_joint_density_gains(seed):
         with_it = LAW.component_log_prob(longer, HURDLE, torch.cat([f, f[:, at : at + 1]], 1))
         one_more.append(with_it.logsumexp(0) - joint.logsumexp(0))
     np.testing.assert_allclose(LAW.row_log_prob(values, HURDLE, f), torch.cat(one_more, 1))
+
+
+@pytest.mark.parametrize("share", [(1, 1e-300), (1e-300, 1), (0.6, 0.4)])
+def test_draws_of_one_more_row_have_its_density(share):
+    amounts = (10.0, 12.0, 0.0, 11.0)  # so far from zero that no amount is cut there
+    values = values_of(amounts, (4,))
+    law = HurdleLaw(LAW.presence, floats(9.0, 0.1), torch.tensor(1.3).double(), floats(*share))
+    one_more = law.one_more_row(values, HURDLE, torch.zeros(1, 4).double()).of(0)
+    one_more = one_more._replace(log_share=floats(*share).log().view(2, 1))
+    one = rows_of([1])
+    f = torch.full((20_000, 1), 0.7).double()
+    torch.manual_seed(0)
+    drawn = one_more.sample(f, one)[:, 0]
+    zero = torch.tensor(-1.5).double()
+    silent = torch.full((1, 1), -1.5).double()
+    chance = one_more.log_prob(silent, torch.zeros(1, 1).bool(), f[:1], one).exp()
+    below = float((drawn <= zero).double().mean())
+    assert below == pytest.approx(float(chance), abs=0.02)
+    grid = torch.linspace(-1.5, 25, 5001).double().view(-1, 1)
+    shown = torch.ones(len(grid), 1).bool()
+    density = one_more.log_prob(grid, shown, f[: len(grid)], one)[:, 0].exp()
+    cumulative = below + density.cumsum(0) * (grid[1] - grid[0])
+    empirical = np.searchsorted(np.sort(drawn.numpy()), grid[:, 0].numpy(), side="right") / 20_000
+    assert np.abs(empirical - cumulative.numpy()).max() < 0.03
+
+
+def test_a_draw_of_a_hurdle_is_zero_as_often_as_its_odds_say():
+    f = torch.full((1, 50_000), 0.7).double()
+    rng = torch.Generator().manual_seed(0)
+    uniform = torch.rand(1, 50_000, generator=rng).double()
+    normal = torch.randn(1, 50_000, generator=rng).double()
+    drawn = HURDLE.value(f, uniform=uniform, normal=normal, zero=floats(-8.0))
+    present = drawn[drawn > -8]
+    assert len(present) / 50_000 == pytest.approx(
+        float(torch.sigmoid(HURDLE.log_odds(f[:, :1]))), abs=0.01
+    )
+    assert float(present.mean()) == pytest.approx(float(HURDLE.mean(f[:, :1])), abs=0.01)
+    assert float(present.var()) == pytest.approx(0.4, abs=0.01)
 
 
 def test_the_generic_law_sees_amounts_of_what_is_present_only():
