@@ -12,7 +12,7 @@ from pyro_metacadi.data.checks import check_tasks
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError
 from pyro_metacadi.estimator import MetaCaDI
-from pyro_metacadi.inference.arviz import compared
+from pyro_metacadi.inference.arviz_tables import compared
 from pyro_metacadi.left_out import check_comparable, dealt, left_out_rows
 from pyro_metacadi.typing import Array
 

@@ -6,7 +6,7 @@ import pytest
 from pyro_metacadi import MetaCaDI
 from pyro_metacadi.comparison import compare, left_out_scores
 from pyro_metacadi.errors import ConfigError, DataError
-from pyro_metacadi.inference.arviz import COMPARED, compared
+from pyro_metacadi.inference.arviz_tables import COMPARED, compared
 from pyro_metacadi.inference.evidence import Sampling
 from tests.helpers import evidence_estimator, fitted, tiny_estimator, tiny_tasks, tiny_world
 

@@ -17,7 +17,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Finding": ".overview",
+        "Finding": ".finding",
         "calibrate": ".simulated",
         "coverage": ".simulated",
         "explained_tasks": ".explained",

@@ -1,41 +1,22 @@
 """All diagnostics of one fit, each with a verdict in plain words."""
 
-from typing import Literal, NamedTuple, TypeAlias
-
 import numpy as np
 
 from pyro_metacadi.diagnostics.agreement import r_hat, restarts
 from pyro_metacadi.diagnostics.explained import explained_tasks
+from pyro_metacadi.diagnostics.finding import Finding
 from pyro_metacadi.diagnostics.weights import pareto_k
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.estimator import MetaCaDI
 from pyro_metacadi.inference.posterior import Posterior
 
-__all__ = ["Finding", "of_guide", "of_tasks", "summary"]
-
-Status: TypeAlias = Literal["ok", "warn", "unknown"]
+__all__ = ["of_guide", "of_tasks", "summary"]
 
 MATTERS = 0.2
 """Difference of an edge's probability between chains, beyond what sampling explains."""
 
 AGREE = 1.1
 GOOD, USABLE = 0.5, 0.7
-
-
-class Finding(NamedTuple):
-    """What one diagnostic says.
-
-    Attributes:
-        name: Of the diagnostic.
-        value: Its number; NaN if there is none.
-        verdict: In plain words, what to do included.
-        status: ``"ok"``, ``"warn"`` or ``"unknown"``.
-    """
-
-    name: str
-    value: float
-    verdict: str
-    status: Status
 
 
 def summary(model: MetaCaDI, *, num_draws: int = 100, seed: int = 0) -> list[Finding]:
@@ -63,17 +44,17 @@ def summary(model: MetaCaDI, *, num_draws: int = 100, seed: int = 0) -> list[Fin
 
 
 def _unknown(name: str, error: Exception) -> Finding:
-    return Finding(name, np.nan, f"Unknown: {error}", "unknown")
+    return Finding(name, "unknown", f"Unknown: {error}")
 
 
 def _converged(converged: bool | None) -> Finding:
     name = "convergence"
     if converged is None:
         verdict = "Unknown: nothing was held out, or there is one Markov chain only."
-        return Finding(name, np.nan, verdict, "unknown")
+        return Finding(name, "unknown", verdict)
     if converged:
-        return Finding(name, 1.0, "The fit had settled before it ended.", "ok")
-    return Finding(name, 0.0, "The fit had not settled. Pass a larger num_steps.", "warn")
+        return Finding(name, "ok", "The fit had settled before it ended.", 1.0)
+    return Finding(name, "warn", "The fit had not settled. Pass a larger num_steps.", 0.0)
 
 
 def _restarts(posterior: Posterior) -> Finding:
@@ -88,13 +69,13 @@ def _restarts(posterior: Posterior) -> Finding:
     names = posterior.tasks.variables
     if beyond.max() <= MATTERS:
         verdict = f"Chains agree about every edge, up to {value:.2f} in probability."
-        return Finding(name, value, verdict, "ok")
+        return Finding(name, "ok", verdict, value)
     many = int((beyond > MATTERS).sum())
     verdict = (
         f"Chains disagree about {many} edge(s), most about {names[parent]} -> {names[child]}. Do "
         f"not believe these edges; run more chains, or longer ones."
     )
-    return Finding(name, value, verdict, "warn")
+    return Finding(name, "warn", verdict, value)
 
 
 def _r_hat(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
@@ -108,15 +89,15 @@ def _r_hat(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
     values = values[~np.isnan(values)]
     if not values.size:
         verdict = "All draws of all chains are equal: they agree, and R-hat is 0 / 0."
-        return Finding(name, np.nan, verdict, "ok")
+        return Finding(name, "ok", verdict)
     worst, many = float(values.max()), int((values >= AGREE).sum())
     if many == 0:
-        return Finding(name, worst, "Chains tell the same: all R-hats are below 1.1.", "ok")
+        return Finding(name, "ok", "Chains tell the same: all R-hats are below 1.1.", worst)
     verdict = (
         f"Chains tell different things about {many} of {values.size} edges and targets that vary "
         f"(R-hat of 1.1 or more). See restarts; run more or longer chains."
     )
-    return Finding(name, worst, verdict, "warn")
+    return Finding(name, "warn", verdict, worst)
 
 
 def of_guide(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
@@ -126,17 +107,17 @@ def of_guide(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
         k = float(pareto_k(posterior, num_draws=num_draws, seed=seed).max())
     except ConfigError:
         verdict = "Does not apply: draws are of Markov chains, which have no guide to weigh."
-        return Finding(name, np.nan, verdict, "unknown")
+        return Finding(name, "unknown", verdict)
     if k <= GOOD:
-        return Finding(name, k, "The guide is near the model's posterior.", "ok")
+        return Finding(name, "ok", "The guide is near the model's posterior.", k)
     if k <= USABLE:
         verdict = "The guide is near enough to the model's posterior for averages."
-        return Finding(name, k, verdict, "ok")
+        return Finding(name, "ok", verdict, k)
     verdict = (
         "The guide is far from the model's posterior: probabilities are the guide's. Train longer, "
         "compare restarts, or use engine='evidence'."
     )
-    return Finding(name, k, verdict, "warn")
+    return Finding(name, "warn", verdict, k)
 
 
 def of_tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
@@ -148,10 +129,10 @@ def of_tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
         return _unknown(name, error)
     value, left = float(found["excess"].max()), found.where(~found["explained"], drop=True)
     if not left.sizes["task"]:
-        return Finding(name, value, "Every task looks as the model would make it.", "ok")
+        return Finding(name, "ok", "Every task looks as the model would make it.", value)
     worst = str(found["task"].values[int(found["excess"].values.argmax())])
     verdict = (
         f"{left.sizes['task']} task(s) do not look as the model would make them, most of all "
         f"{worst}. Look at its rows: errors of measurement, or an intervention of another kind."
     )
-    return Finding(name, value, verdict, "warn")
+    return Finding(name, "warn", verdict, value)

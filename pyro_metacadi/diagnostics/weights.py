@@ -3,7 +3,7 @@
 import xarray as xr
 
 from pyro_metacadi.errors import ConfigError
-from pyro_metacadi.inference.arviz import pareto_shape
+from pyro_metacadi.inference.arviz_tables import pareto_shape
 from pyro_metacadi.inference.draws import SVIChain
 from pyro_metacadi.inference.posterior import Posterior
 

@@ -25,7 +25,7 @@ __getattr__, __dir__ = attach(
         "Posterior": ".posterior",
         "Sampling": ".evidence",
         "Training": ".training",
-        "draws_table": ".arviz",
+        "draws_table": ".arviz_tables",
         "read_inference_data": ".arviz",
         "to_inference_data": ".arviz",
         "train": ".training",

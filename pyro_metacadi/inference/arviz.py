@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,13 +19,9 @@ from packaging.version import Version
 
 from pyro_metacadi.errors import DataError
 
-if TYPE_CHECKING:
-    import pandas
-
 __all__ = [
-    "compared",
-    "draws_table",
-    "pareto_shape",
+    "container",
+    "import_arviz",
     "read_inference_data",
     "to_inference_data",
     "write_zarr",
@@ -44,11 +40,6 @@ SAMPLED_GROUPS = frozenset(
         "sample_stats_prior",
     }
 )
-WEIGHTS: Any = "BB-pseudo-BMA"
-"""ArviZ's way to weigh models. Stacking would exponentiate scores that no float can hold."""
-
-COMPARED = ["rank", "elpd", "se", "elpd_diff", "dse", "weight"]
-
 RESERVED_DIMS = frozenset({"sample", "chain", "draw"})
 
 
@@ -83,11 +74,12 @@ def to_inference_data(
         group: _dataset(group, variables, coords=coords, dims=dims)
         for group, variables in groups.items()
     }
-    return _container(datasets, attrs or {})
+    return container(datasets, attrs or {})
 
 
-def _container(datasets: Mapping[str, xr.Dataset], attrs: Mapping[str, str | float]) -> Any:
-    arviz = _import_arviz()
+def container(datasets: Mapping[str, xr.Dataset], attrs: Mapping[str, str | float]) -> Any:
+    """Groups and what is said of the whole, in the installed ArviZ's container."""
+    arviz = import_arviz()
     if Version(arviz.__version__) < Version("1.0.0.dev0"):
         return arviz.InferenceData(attrs=dict(attrs), **datasets)
     tree = xr.DataTree.from_dict(dict(datasets))
@@ -114,7 +106,7 @@ def read_inference_data(path: str | os.PathLike[str]) -> Any:
     Raises:
         OSError: There is no such file, or it is no such file.
     """
-    arviz = _import_arviz()
+    arviz = import_arviz()
     options: dict[str, Any] = {"engine": "h5netcdf"}
     if os.path.isdir(path):
         options = {"engine": "zarr", "consolidated": False}
@@ -122,47 +114,6 @@ def read_inference_data(path: str | os.PathLike[str]) -> Any:
         tree = opened.load()
     is_old = Version(arviz.__version__) < Version("1.0.0.dev0")
     return arviz.InferenceData.from_datatree(tree) if is_old else tree
-
-
-def draws_table(data: Any, var_names: Sequence[str], *, kind: Any = "all") -> "pandas.DataFrame":
-    """``arviz.summary`` of the posterior, whose constant draws are marked.
-
-    The summary of ArviZ 1.x refuses variables over a dimension that is named ``variable``; here
-    names of dimensions do not matter.
-
-    Args:
-        data: What `to_inference_data` made.
-        var_names: Variables of the posterior.
-        kind: As of ``arviz.summary``: ``"all"``, ``"stats"`` or ``"diagnostics"``.
-
-    Returns:
-        ArviZ's table and a column ``constant``: all draws of all chains are equal, such as those of
-        an edge that is in every graph. R-hat and ESS are then 0 / 0, and what ArviZ says of them
-        (NaN, or all draws) means nothing: chains agree.
-    """
-    arviz, posterior = _import_arviz(), data["posterior"]
-    drawn = xr.Dataset({name: posterior[name] for name in var_names})
-    if "variable" in drawn.dims:
-        drawn = drawn.rename(variable="target")
-    data = _container({"posterior": drawn}, {})
-    with np.errstate(divide="ignore", invalid="ignore"):
-        table = arviz.summary(data, kind=kind, round_to="none")
-    flat = [drawn[name].values.reshape(-1, *drawn[name].shape[2:]) for name in var_names]
-    constant = [(np.ptp(values, axis=0) == 0).ravel() for values in flat]
-    return table.assign(constant=np.concatenate(constant))
-
-
-def pareto_shape(log_weights: np.ndarray) -> float:
-    """Pareto's k of the tail of importance weights ``[draw]``; -inf if all are equal."""
-    if np.ptp(log_weights) < 1e-9:
-        return -np.inf
-    shifted = log_weights - log_weights.max()
-    arviz = _import_arviz()
-    if Version(arviz.__version__).major == 0:
-        return float(arviz.psislw(shifted)[1])
-    from arviz_stats.base import array_stats
-
-    return float(array_stats.psislw(-shifted)[1])  # which takes log likelihoods: weights' inverses
 
 
 def _check_dim_names(
@@ -237,7 +188,7 @@ def _common_sizes(group: str, arrays: Mapping[str, tuple[tuple[str, ...], Any]])
     return sizes
 
 
-def _import_arviz() -> ModuleType:
+def import_arviz() -> ModuleType:
     """Import ArviZ without its once-a-day announcement of ArviZ 1.0.
 
     ArviZ 0.23 announces by a FutureWarning and keeps a stamp in the user's cache folder; where
@@ -265,51 +216,3 @@ def _import_with_cache(folder: str) -> ModuleType:
         else:
             os.environ[variable] = before
     return arviz
-
-
-def compared(scores: Mapping[str, np.ndarray]) -> "pandas.DataFrame":
-    """The table of the installed ``arviz.compare``, its columns named alike in all versions.
-
-    Args:
-        scores: Of every model, the log predictive density of each observation; two or more.
-
-    Returns:
-        One row per model, the best first: ``rank`` from 0; ``elpd``, the sum of its scores, and
-        ``se``; ``elpd_diff``, how much less than the best's, and ``dse``, its standard error;
-        ``weight``, the share of Bayesian bootstraps in which it predicts best.
-    """
-    import arviz
-
-    data = {name: _elpd_data(arviz, np.asarray(values)) for name, values in scores.items()}
-    is_old = Version(arviz.__version__).major == 0
-    options: dict[str, Any] = {"seed": 0} if is_old else {"round_to": "none"}
-    with warnings.catch_warnings():
-        # Pandas deprecates what ArviZ 0.x calls.
-        warnings.filterwarnings("ignore", message="The inplace keyword")
-        table = arviz.compare(data, method=WEIGHTS, **options)
-    table = table.rename(columns={"elpd_loo": "elpd"})[COMPARED]
-    return table.assign(elpd_diff=table["elpd_diff"].abs())  # whose sign differs by version
-
-
-def _elpd_data(arviz: ModuleType, scores: np.ndarray) -> Any:
-    """What ``arviz.loo`` would return, of scores of observations that were really left out."""
-    pointwise = xr.DataArray(scores, dims="task", name="loo_i")
-    entries = {
-        "elpd_loo": scores.sum(),
-        "se": np.sqrt(len(scores) * scores.var()),
-        "p_loo": np.nan,  # nothing is reweighted, so that no parameters are counted
-        "n_samples": len(scores),
-        "n_data_points": len(scores),
-        "warning": False,
-        "loo_i": pointwise,
-        "scale": "log",
-        "good_k": np.inf,
-    }
-    if Version(arviz.__version__).major > 0:
-        from arviz_stats.utils import ELPDData
-
-        renamed = {"elpd_loo": "elpd", "p_loo": "p", "loo_i": "elpd_i"}
-        return ELPDData(**{renamed.get(name, name): value for name, value in entries.items()})
-    from arviz.stats.stats_utils import ELPDData
-
-    return ELPDData(data=list(entries.values()), index=list(entries))

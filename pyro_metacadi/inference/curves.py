@@ -15,7 +15,7 @@ from pyro_metacadi.data.names import position_of
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.inference.doing import Held, Options, warn_of_always_hit
-from pyro_metacadi.inference.hit_curves import hit_curve
+from pyro_metacadi.inference.hit_curves import Asked, hit_curve
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.simulated import simulate
 from pyro_metacadi.inference.surroundings import Surroundings, Trained
@@ -127,15 +127,10 @@ class Curves:
     ) -> Float[np.ndarray, " value"]:
         units, own = trained.units, self.tasks[task]
         rows = own.values if isinstance(units, CountUnits) else units.transform(own)[0]
+        asked = Asked(np.asarray(rows), parent, child, _standard(along, parent, trained), units)
         curves = [
             hit_curve(
-                chain,
-                chain.draw_graphs(NUM_HIT_GRAPHS, seed=stream_seed(seed, index)),
-                np.asarray(rows),
-                parent=parent,
-                child=child,
-                along=_standard(along, parent, trained),
-                units=units,
+                chain, chain.draw_graphs(NUM_HIT_GRAPHS, seed=stream_seed(seed, index)), asked
             )
             for index, chain in enumerate(self._chains)
         ]

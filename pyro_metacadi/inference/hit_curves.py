@@ -1,7 +1,7 @@
 """What a chain expects of a variable in a task that hit it, along values of one parent."""
 
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from pyro_metacadi.inference.simulated import inputs_of
 from pyro_metacadi.inference.user_units import Units, to_user
 from pyro_metacadi.ops.rows import TaskRows
 
-__all__ = ["hit_curve"]
+__all__ = ["Asked", "hit_curve"]
 
 MOST_ROWS, NUM_VALUES, MOST_FAMILIES = 30, 41, 4
 """Rows of the task that are looked at, values that the child may have, its likeliest parents."""
@@ -24,27 +24,37 @@ MOST_ROWS, NUM_VALUES, MOST_FAMILIES = 30, 41, 4
 NUM_SAMPLES = 50
 
 
-@singledispatch
-def hit_curve(
-    chain: Any,
-    graphs: Any,
-    rows: Float[np.ndarray, "row column"],
-    *,
-    parent: int,
-    child: int,
-    along: Float[np.ndarray, " value"],
-    units: Units,
-) -> Float[np.ndarray, " value"]:
-    """Mean of the child, in the user's units, given the task's rows and that it was hit.
+class Asked(NamedTuple):
+    """Of which curve the values are wanted.
 
-    Args:
-        chain: Fitted.
-        graphs: Drawn from it; the mean is over these, too.
+    Attributes:
         rows: Of the task, in the model's units, covariates last.
         parent: Has the values `along`; all else is as in the mean of the task's rows.
         child: The variable that was hit.
         along: In the model's units.
         units: Of the data.
+    """
+
+    rows: Float[np.ndarray, "row column"]
+    parent: int
+    child: int
+    along: Float[np.ndarray, " value"]
+    units: Units
+
+    def restored(self, values: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+        """Values of the child in the user's units."""
+        every = np.repeat(values[..., None], len(self.units.variables), axis=-1)
+        return to_user(self.units, every)[..., self.child]
+
+
+@singledispatch
+def hit_curve(chain: Any, graphs: Any, asked: Asked) -> Float[np.ndarray, " value"]:
+    """Mean of the child, in the user's units, given the task's rows and that it was hit.
+
+    Args:
+        chain: Fitted.
+        graphs: Drawn from it; the mean is over these, too.
+        asked: Of which curve.
 
     Raises:
         TypeError: A chain is of an engine that has no such mean.
@@ -57,14 +67,10 @@ def hit_curve(
 def _(
     chain: EvidenceChain,
     graphs: EvidenceGraphs,
-    rows: Float[np.ndarray, "row column"],
-    *,
-    parent: int,
-    child: int,
-    along: Float[np.ndarray, " value"],
-    units: Units,
+    asked: Asked,
 ) -> Float[np.ndarray, " value"]:
     """Densities of the task with one more row, for every value that this row may have."""
+    rows, parent, child, along, _ = asked
     evidence, mechanisms = chain.library.evidence, chain.library.mechanisms
     hyper, x = evidence.hyperparameters, evidence.rows.x[:, child].double()
     least = x.amin() if hyper.hurdle is None else (-evidence.offset / evidence.scale)[child]
@@ -88,24 +94,8 @@ def _(
             mass = density + torch.log(values.diff()[0])
             mass[:, 0] = density[:, 0]
         share += counts[at] * torch.softmax(mass, 1)
-    return _mean(share.cpu().numpy(), values.cpu().numpy(), child, units)
-
-
-def _mean(
-    weight: Float[np.ndarray, "value other"],
-    values: Float[np.ndarray, " other"],
-    child: int,
-    units: Units,
-) -> Float[np.ndarray, " value"]:
-    return weight @ _column(values, child, units) / weight.sum(1)
-
-
-def _column(
-    values: Float[np.ndarray, "*any"], child: int, units: Units
-) -> Float[np.ndarray, "*any"]:
-    """Values of one variable in the user's units."""
-    every = np.repeat(values[..., None], len(units.variables), axis=-1)
-    return to_user(units, every)[..., child]
+    weight = share.cpu().numpy()
+    return weight @ asked.restored(values.cpu().numpy()) / weight.sum(1)
 
 
 @hit_curve.register
@@ -113,28 +103,24 @@ def _column(
 def _(
     chain: SVIChain,
     graphs: GraphDraws,
-    rows: Float[np.ndarray, "row column"],
-    *,
-    parent: int,
-    child: int,
-    along: Float[np.ndarray, " value"],
-    units: Units,
+    asked: Asked,
 ) -> Float[np.ndarray, " value"]:
     """Adapted to the task: means of samples of its interventional mechanisms."""
+    rows, parent, child, along, _ = asked
     model, seen = chain.model, TaskBatch.from_arrays([rows], device=chain.device)
-    asked = torch.as_tensor(rows.mean(0), device=chain.device).repeat(1, len(along), 1)
-    asked[..., parent] = torch.as_tensor(along, device=chain.device)
+    at = torch.as_tensor(rows.mean(0), device=chain.device).repeat(1, len(along), 1)
+    at[..., parent] = torch.as_tensor(along, device=chain.device)
     total = torch.as_tensor(rows.sum(1).mean(), device=chain.device).expand(1, len(along))
     parts = []
     with isolated(0, chain.device):  # a fixed seed: of samples whose mean is taken only
         for site in graphs.chunks(8):
             _, adapted = chain.guide.infer_targets(seen, **site)
             adjacency = model.adjacency(site["order_score"], site["edge"])
-            inputs, sizes = inputs_of(model.noise, asked.to(seen.x.dtype).unsqueeze(0), total)
+            inputs, sizes = inputs_of(model.noise, at.to(seen.x.dtype).unsqueeze(0), total)
             features = model.mechanisms.features(inputs[0], adjacency, adapted)
             loc = model.mechanisms.intervene(features, adapted["readout"])
             law = model.noise(loc, features, *sizes)
             samples = torch.stack([law.sample() for _ in range(NUM_SAMPLES)])
             parts.append(samples[..., child].double())
     drawn = torch.cat([part.flatten(0, -2) for part in parts]).cpu().numpy()
-    return _column(drawn, child, units).mean(0)
+    return asked.restored(drawn).mean(0)

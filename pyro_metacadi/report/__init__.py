@@ -5,12 +5,11 @@ Whatever comes from the user's data is escaped.
 
 from pyro_metacadi._lazy import attach
 
-__all__ = ["Finding", "Table", "render_report", "write_report"]
+__all__ = ["Table", "render_report", "write_report"]
 
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "Finding": ".findings",
         "Table": ".tables",
         "render_report": ".page",
         "write_report": ".page",

@@ -1,41 +1,25 @@
 """Diagnostics as verdicts in plain words."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from pyro_metacadi.diagnostics.finding import Finding, Status
 from pyro_metacadi.diagnostics.overview import of_guide, of_tasks
 from pyro_metacadi.inference.convergence import AGREEMENT, FEWEST_DRAWS, split_rhat
 from pyro_metacadi.report.subject import Subject
 
-__all__ = ["CHECKS", "VERDICTS", "Finding", "findings"]
+__all__ = ["CHECKS", "SIGNS", "findings"]
 
-VERDICTS = {"good": "✓", "look": "!", "bad": "✗", "unknown": "?"}
-"""What a finding may be, and its sign, so that no colour is needed."""
+SIGNS: dict[Status, str] = {"ok": "✓", "warn": "!", "bad": "✗", "unknown": "?"}
+"""Of every status, so that no colour is needed."""
 
-STATUS = {"ok": "good", "warn": "look", "unknown": "unknown"}
 MOST_DRAWS, MOST_VALUES = 100, 2**24  # of rows replicated
 
 SLIGHT, LARGE = 0.1, 0.3  # differences between chains' probabilities of an edge
 SURE = 0.9
 QUARTER, HALF = 0.25, 0.5
 FEW = 2.0  # targets of an experiment, of however few variables
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        check: What was asked.
-        verdict: One of `VERDICTS`.
-        text: The answer, with its numbers and, where it is not good, what to do.
-    """
-
-    check: str
-    verdict: str
-    text: str
 
 
 def findings(subject: Subject) -> list[Finding]:
@@ -56,7 +40,7 @@ def convergence(subject: Subject) -> Finding | None:
     rhat = split_rhat(loss) if np.ptp(loss) > 0 else 1.0
     said = f"R-hat of the log score over {len(loss)} chains is {_short(rhat)}"
     if converged:
-        return Finding(name, "good", f"{said}; below {AGREEMENT} they found the same.")
+        return Finding(name, "ok", f"{said}; below {AGREEMENT} they found the same.")
     return Finding(name, "bad", f"{said}; it should be below {AGREEMENT}. Draw more graphs.")
 
 
@@ -71,7 +55,7 @@ def held_out(subject: Subject) -> Finding | None:
     said = "; ".join(f"from {first:.3f} to {last:.3f}" for first, last in ends)
     said = f"The loss of held-out rows went {said}"
     if subject.model.converged:
-        return Finding(name, "good", f"{said} and stopped falling before the steps ran out.")
+        return Finding(name, "ok", f"{said} and stopped falling before the steps ran out.")
     return Finding(name, "bad", f"{said} and still fell at the last step. Train longer.")
 
 
@@ -87,11 +71,11 @@ def chains_on_edges(subject: Subject) -> Finding:
     said = f"Their probabilities differ by {worst:.2f} at most, for {names[i]} → {names[j]}"
     if worst < SLIGHT:
         text = f"{said}." if worst > 0 else f"All {len(probs)} chains have the same edges."
-        return Finding(name, "good", text)
+        return Finding(name, "ok", text)
     number = int((spread >= SLIGHT).sum())
     said += f"; by {SLIGHT} or more for {number} edges"
     if worst < LARGE:
-        return Finding(name, "look", f"{said}. Take such edges as less sure than stated.")
+        return Finding(name, "warn", f"{said}. Take such edges as less sure than stated.")
     return Finding(
         name, "bad", f"{said}. Draw more graphs, or train longer, before believing them."
     )
@@ -107,9 +91,7 @@ def edges_decided(subject: Subject) -> Finding:
         f"expects {wrong:.1f} edges to be wrong or missing; {open_ones} are between {1 - SURE:.1f} "
         f"and {SURE}."
     )
-    return Finding(
-        "Is the graph decided?", "good" if wrong <= 0.2 * max(drawn, 1) else "look", text
-    )
+    return Finding("Is the graph decided?", "ok" if wrong <= 0.2 * max(drawn, 1) else "warn", text)
 
 
 def suspects_clear(subject: Subject) -> Finding:
@@ -121,9 +103,9 @@ def suspects_clear(subject: Subject) -> Finding:
         f"In {clear} of {len(best)} experiments a variable was hit with probability {HALF} or more"
     )
     if clear == len(best):
-        return Finding(name, "good", f"{said}.")
+        return Finding(name, "ok", f"{said}.")
     text = f"{said}. The others may be observational, or have too few rows to tell."
-    return Finding(name, "look", text)
+    return Finding(name, "warn", text)
 
 
 def suspects_stable(subject: Subject) -> Finding | None:
@@ -140,9 +122,9 @@ def suspects_stable(subject: Subject) -> Finding | None:
     )
     name = "Do the suspects depend on the graph?"
     if stable == len(main):
-        return Finding(name, "good", f"{text}.")
+        return Finding(name, "ok", f"{text}.")
     worst = subject.tasks.tasks[int(share.argmin())]
-    return Finding(name, "look", f"{text}; least of all in {worst} ({share.min():.0%}).")
+    return Finding(name, "warn", f"{text}; least of all in {worst} ({share.min():.0%}).")
 
 
 def targets_few(subject: Subject) -> Finding:
@@ -152,9 +134,9 @@ def targets_few(subject: Subject) -> Finding:
     text = f"An experiment hits {number:.1f} of {len(subject.tasks.variables)} variables on average"
     name = "Are targets the exception?"
     if mean <= QUARTER or number <= FEW:
-        return Finding(name, "good", f"{text}.")
+        return Finding(name, "ok", f"{text}.")
     if mean <= HALF:
-        return Finding(name, "look", f"{text}, which is more than experiments usually do.")
+        return Finding(name, "warn", f"{text}, which is more than experiments usually do.")
     return Finding(name, "bad", f"{text}: only the ranking means anything. Add experiments.")
 
 
@@ -164,7 +146,7 @@ def conflicts(subject: Subject) -> Finding | None:
         return None
     name, against = "Do the rows contradict what was declared?", subject.posterior.conflicts
     if not against:
-        return Finding(name, "good", "No declared target has 10 nats or more against it.")
+        return Finding(name, "ok", "No declared target has 10 nats or more against it.")
     one = against[0]
     text = (
         f"{len(against)} declared targets do. The worst: {one.variable}, declared {one.declared} "
@@ -179,7 +161,7 @@ def guide_near(subject: Subject) -> Finding | None:
     if found.status == "unknown":
         return None  # Markov chains have no guide
     text = f"Pareto's k is {found.value:.2f}. {found.verdict}"
-    return Finding("Is the guide near the posterior?", STATUS[found.status], text)
+    return Finding("Is the guide near the posterior?", found.status, text, found.value)
 
 
 def tasks_explained(subject: Subject) -> Finding:
@@ -187,7 +169,7 @@ def tasks_explained(subject: Subject) -> Finding:
     values = subject.num_chains * int(sum(subject.tasks.num_rows)) * len(subject.tasks.variables)
     num_draws = min(MOST_DRAWS, max(FEWEST_DRAWS, MOST_VALUES // values))
     found = of_tasks(subject.posterior, num_draws=num_draws, seed=0)
-    return Finding("Does the model explain every experiment?", STATUS[found.status], found.verdict)
+    return found._replace(name="Does the model explain every experiment?")
 
 
 CHECKS: tuple[Callable[[Subject], Finding | None], ...] = (

@@ -15,7 +15,7 @@ from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.errors import MetaCaDIError
 from pyro_metacadi.estimator import MetaCaDI
 from pyro_metacadi.report.figures import edge_figure, graph_figure, loss_figure, target_figure
-from pyro_metacadi.report.findings import VERDICTS, findings
+from pyro_metacadi.report.findings import SIGNS, findings
 from pyro_metacadi.report.subject import Subject
 from pyro_metacadi.report.tables import (
     Table,
@@ -79,7 +79,7 @@ def render_report(
         subject=subject,
         training=posterior.tasks if tasks is None else model.posterior.tasks,
         findings=found,
-        signs=VERDICTS,
+        signs=SIGNS,
         further=further,
         figures={
             "graph": graph_figure(subject),

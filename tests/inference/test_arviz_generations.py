@@ -13,13 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pyro_metacadi.inference.arviz import (
-    draws_table,
-    pareto_shape,
-    read_inference_data,
-    to_inference_data,
-    write_zarr,
-)
+from pyro_metacadi.inference.arviz import read_inference_data, to_inference_data, write_zarr
+from pyro_metacadi.inference.arviz_tables import draws_table, pareto_shape
 
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ["Raf / p", "Mék", "<b>PKA</b>", "a b"]
@@ -196,7 +191,7 @@ def test_files_of_one_generation_open_in_the_other(tmp_path):
 
 
 def test_torch_is_not_needed():
-    code = "import sys, pyro_metacadi.inference.arviz; assert 'torch' not in sys.modules"
+    code = "import sys, pyro_metacadi.inference.arviz_tables; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
-from pyro_metacadi.inference.hit_curves import hit_curve
+from pyro_metacadi.inference.hit_curves import Asked, hit_curve
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.seeds import isolated
 from tests.helpers import fitted, random_states, tiny_tasks
@@ -50,8 +50,7 @@ def test_hit_curves_of_the_svi_engine_are_adapted_predictions():
     chain, rows = fitted()._fit.chains[0], tiny_tasks().arrays[0]
     graphs, along = chain.draw_graphs(12, seed=0), np.array([-1.0, 0.0, 1.5])
     units = fitted()._fit.scaling.units
-    names = {"parent": 1, "child": 0, "along": along, "units": units}
-    found = hit_curve(chain, graphs, rows, **names)
+    found = hit_curve(chain, graphs, Asked(rows, parent=1, child=0, along=along, units=units))
     asked = np.tile(rows.mean(0), (3, 1))
     asked[:, 1] = along
     batch, expected = TaskBatch.from_arrays([rows]), []
@@ -110,5 +109,6 @@ def test_a_posterior_that_knows_no_training_rows_has_no_curves():
     bare = Posterior(fitted()._fit.chains, tasks, standardised=tasks.arrays)
     with pytest.raises(MetaCaDIError, match="mechanism_curves: expected a posterior that knows"):
         bare.mechanism_curves("X1", "X2")
+    asked = Asked(np.ones((2, 2)), parent=0, child=1, along=np.ones(1), units=None)
     with pytest.raises(TypeError, match="no curve is known for object"):
-        hit_curve(object(), None, np.ones((2, 2)), parent=0, child=1, along=np.ones(1), units=None)
+        hit_curve(object(), None, asked)

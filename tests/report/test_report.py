@@ -17,7 +17,7 @@ from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError
 from pyro_metacadi.models import SparseGraphPrior
 from pyro_metacadi.report import Table, render_report, write_report
-from pyro_metacadi.report.findings import CHECKS, VERDICTS, findings
+from pyro_metacadi.report.findings import CHECKS, SIGNS, findings
 from pyro_metacadi.report.subject import Subject
 from pyro_metacadi.report.tables import edge_table, target_table, task_table, variable_table
 from pyro_metacadi.report.writing import GENERATOR, HEAD_BYTES
@@ -182,7 +182,7 @@ def test_too_many_probabilities_by_graph_are_left_out(monkeypatch):
     subject = subject_of(evidence_fit())
     assert subject.targets_by_graph is None
     assert len(target_table(subject).columns) == 4
-    assert "Do the suspects depend on the graph?" not in {f.check for f in findings(subject)}
+    assert "Do the suspects depend on the graph?" not in {f.name for f in findings(subject)}
 
 
 def test_tables_of_the_data_are_in_the_users_units_and_say_what_was_declared():
@@ -211,7 +211,7 @@ class Stub:
 def verdict(check, **parts):
     (function,) = [one for one in CHECKS if one.__name__ == check]
     found = function(Stub(**{"history": {"loss": np.zeros((1, 4))}, **parts}))
-    return None if found is None else (found.verdict, found.text)
+    return None if found is None else (found.status, found.verdict)
 
 
 def model_that(converged):
@@ -234,7 +234,7 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
         (
             "convergence",
             {"model": model_that(True), "history": {"loss": np.full((2, 8), 3.0)}},
-            "good",
+            "ok",
             "R-hat of the log score over 2 chains is 1.000",
         ),
         (
@@ -252,7 +252,7 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
                 "model": model_that(True),
                 "history": {"loss": np.ones((1, 3)), "held_out": np.array([[3.0, 2, 1.5]])},
             },
-            "good",
+            "ok",
             "from 3.000 to 1.500",
         ),
         (
@@ -277,13 +277,13 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
         (
             "chains_on_edges",
             {"edges_by_chain": np.zeros((2, 2, 2)), "tasks": TWO},
-            "good",
+            "ok",
             "same edges",
         ),
         (
             "chains_on_edges",
             {"edges_by_chain": np.array([[[0, 0.5], [0, 0]], [[0, 0.7], [0, 0]]]), "tasks": TWO},
-            "look",
+            "warn",
             "0.20 at most, for A → B",
         ),
         (
@@ -295,19 +295,19 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
         (
             "edges_decided",
             {"posterior": posterior_with(edge_probs=[[0, 0.97], [0.01, 0]])},
-            "good",
+            "ok",
             "1 edges are at least as probable",
         ),
         (
             "edges_decided",
             {"posterior": posterior_with(edge_probs=[[0, 0.6], [0.3, 0]])},
-            "look",
+            "warn",
             "0.7 edges to be wrong or missing; 2 are between",
         ),
         (
             "suspects_clear",
             {"posterior": posterior_with(target_probs=[[0.9, 0.1], [0.2, 0.1]])},
-            "look",
+            "warn",
             "In 1 of 2 experiments",
         ),
         (
@@ -317,19 +317,19 @@ TWO = type("Tasks", (), {"variables": ("A", "B"), "tasks": ("t1", "t2")})()
                 "targets_by_graph": np.array([[[0.9, 0.1], [0.9, 0.1]], [[0.9, 0.1], [0.1, 0.9]]]),
                 "tasks": TWO,
             },
-            "look",
+            "warn",
             "least of all in t2 (50%)",
         ),
         (
             "targets_few",
             {"posterior": posterior_with(target_probs=[[0.9, 0.9]]), "tasks": TWO},
-            "good",
+            "ok",
             "1.8 of 2 variables",
         ),
         (
             "targets_few",
             {"posterior": posterior_with(target_probs=[[0.4] * 9]), "tasks": NINE},
-            "look",
+            "warn",
             "3.6 of 9 variables",
         ),
         (
@@ -357,16 +357,16 @@ def test_declared_targets_that_rows_contradict_are_found():
     best = evidence_fit().posterior.rank_targets().query("rank == 1 and probability > .99").iloc[0]
     with pytest.warns(match="rows do not contradict"):
         subject = subject_of(evidence_fit(), tasks.declare(best.task, not_hit=[best.variable]))
-    (found,) = [one for one in findings(subject) if "contradict" in one.check]
-    assert found.verdict == "bad"
-    assert f"{best.variable}, declared not hit in {best.task}" in found.text
+    (found,) = [one for one in findings(subject) if "contradict" in one.name]
+    assert found.status == "bad"
+    assert f"{best.variable}, declared not hit in {best.task}" in found.verdict
 
 
 @pytest.mark.parametrize("model", [evidence_fit, lambda: fitted(2)], ids=["evidence", "svi"])
 def test_every_finding_has_a_known_verdict(model):
     found = findings(subject_of(model()))
     assert len(found) >= 5
-    assert {one.verdict for one in found} <= set(VERDICTS)
+    assert {one.status for one in found} <= set(SIGNS)
 
 
 @pytest.fixture
