@@ -16,6 +16,7 @@ import xarray as xr
 from pyro_metacadi.inference.arviz import read_inference_data, to_inference_data, write_zarr
 from pyro_metacadi.inference.arviz_tables import draws_table, pareto_shape
 
+ZARR = pytest.mark.skipif(find_spec("zarr") is None, reason="zarr is not installed")
 REPOSITORY = Path(__file__).parents[2]
 NAMES = ["Raf / p", "Mék", "<b>PKA</b>", "a b"]
 TASKS = ["control", "drug / 1 µM"]
@@ -95,7 +96,7 @@ def test_netcdf_keeps_everything(tmp_path):
     assert_same(read_inference_data(path))
 
 
-@pytest.mark.skipif(find_spec("zarr") is None, reason="zarr is not installed")
+@ZARR
 def test_zarr_keeps_everything(tmp_path):
     write_zarr(exported(), tmp_path / "posterior.zarr")
     assert_same(read_inference_data(tmp_path / "posterior.zarr"))
@@ -162,21 +163,31 @@ def test_forest_plots_are_drawn():
     plt.close("all")
 
 
-def check_file(path):
+def write(path):
+    """By the ending of its name."""
+    if Path(path).suffix == ".zarr":
+        write_zarr(exported(), path)
+    else:
+        exported().to_netcdf(str(path))
+
+
+def check_file(path, back):
     """In the other generation's Python."""
     assert_same(read_inference_data(path))
-    exported().to_netcdf(str(Path(path).with_suffix(".back.nc")))
+    write(back)
 
 
 @pytest.mark.skipif(
     not Path(OTHER).exists() or Path(OTHER).resolve() == Path(sys.executable).resolve(),
     reason="no Python with ArviZ 1.x at hand: run `make test-arviz1` first, or set ARVIZ1_PYTHON",
 )
-def test_files_of_one_generation_open_in_the_other(tmp_path):
-    path = tmp_path / "posterior.nc"
-    exported().to_netcdf(str(path))
+@pytest.mark.parametrize("ending", [".nc", pytest.param(".zarr", marks=ZARR)])
+def test_files_of_one_generation_open_in_the_other(tmp_path, ending):
+    path, back = tmp_path / f"there{ending}", tmp_path / f"back{ending}"
+    write(path)
     code = (
-        f"from tests.inference.test_arviz_generations import check_file; check_file({str(path)!r})"
+        f"from tests.inference.test_arviz_generations import check_file\n"
+        f"check_file({str(path)!r}, {str(back)!r})"
     )
     result = subprocess.run(
         [OTHER, "-c", code],
@@ -187,7 +198,7 @@ def test_files_of_one_generation_open_in_the_other(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert_same(read_inference_data(path.with_suffix(".back.nc")))
+    assert_same(read_inference_data(back))
 
 
 def test_torch_is_not_needed():
