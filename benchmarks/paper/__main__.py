@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.accuracy.__main__ import positive
+from benchmarks.paper.brief import brief
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
 from benchmarks.paper.report import joined, printed, read_table, write_table
@@ -44,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.action == "run":
             sweep(arguments)
         table = joined(None if arguments.smoke else arguments.table, arguments.files)
-        report(table, arguments)
+        if arguments.action == "brief":
+            print(brief(table))
+        else:
+            report(table, arguments)
     except (ConfigError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -101,7 +105,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("action", nargs="?", choices=["run", "report"], default="run")
+    parser.add_argument("action", nargs="?", choices=["run", "report", "brief"], default="run")
     choices: dict[str, list[str]] = {"worlds": list(KINDS), "methods": list(METHODS)}
     for name, known in choices.items():
         parser.add_argument(

@@ -14,7 +14,7 @@ from benchmarks.paper.worlds import KINDS
 from pyro_metacadi._files import staged_file
 from pyro_metacadi.errors import ConfigError
 
-__all__ = ["TESTED", "joined", "printed", "read_table", "summary", "welch", "write_table"]
+__all__ = ["TESTED", "joined", "mark", "printed", "read_table", "summary", "welch", "write_table"]
 
 LOWER_IS_BETTER = ("e_shd", "e_sid")
 TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")
@@ -168,10 +168,11 @@ def _cell(figures: pd.DataFrame, tests: pd.DataFrame, key: tuple[str, str, str])
     mean, spread = (float(figures[column][key]) for column in ("mean", "sd"))
     digits = 3 if abs(mean) < 2 else 1
     text = f"{mean:.{digits}f}" + ("" if np.isnan(spread) else f" ± {spread:.{digits}f}")
-    return text + _mark(tests, key[1:])
+    return text + mark(tests, key[1:])
 
 
-def _mark(tests: pd.DataFrame, key: tuple[str, str]) -> str:
+def mark(tests: pd.DataFrame, key: tuple[str, str]) -> str:
+    """+ or - if a method is better or worse than the default at a score; see `LEGEND`."""
     if key not in tests.index or not tests["q"][key] < LEVEL:
         return ""
     higher = bool(tests["difference"][key] > 0)

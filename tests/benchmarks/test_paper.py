@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,10 @@ from benchmarks.accuracy.worlds import draw_problem as draw_accuracy_problem
 from benchmarks.baselines import bacadi, dcdi_g
 from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
+from benchmarks.paper.brief import brief
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import KEYS, joined, printed, summary, welch, write_table
+from benchmarks.paper.report import KEYS, joined, printed, read_table, summary, welch, write_table
 from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS, draw_problem
@@ -349,6 +351,28 @@ def test_marks_say_who_is_better():
     assert "0 + 1 failed\n" in text
     assert "other data, other machines" in text
     assert not next(x for x in text.splitlines() if x.startswith("metacadi")).count("+")
+
+
+def test_the_short_table_has_means_marks_and_numbers_of_seeds():
+    rows = [row("metacadi", s, e_shd=1 + s / 10, intv_ap=0.9 + s / 100) for s in range(4)]
+    rows += [row("paper", s, e_shd=20.04 + s / 10, intv_ap=0.25 + s / 100) for s in range(3)]
+    rows += [row("empty", 0, e_shd=48.25, intv_ap=None)]
+    rows += [row("mean_shift", 0, world="nn", e_shd=None, intv_ap=1.0)]
+    assert brief(table(*rows)).splitlines() == [
+        "| | `gp` | `nn` | seeds |",
+        "|---|---|---|---|",
+        "| `MetaCaDI()` | 1.1, .92 |  | 4 |",
+        "| `MetaCaDI.paper()` | 20.1\N{MINUS SIGN}, .26\N{MINUS SIGN} |  | 3 |",
+        "| mean shift |  | ·, 1.00 | 1 |",
+        "| empty graph | 48.2, · |  | 1 |",
+    ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/paper.md"])
+def test_pages_show_the_table_that_is_committed(page):
+    root = Path(__file__).parents[2]
+    shown = brief(read_table(root / "benchmarks/results/paper.csv").fillna({"error": ""}))
+    assert shown in (root / page).read_text()
 
 
 def test_reasons_of_failures_are_told_in_full_and_once():
