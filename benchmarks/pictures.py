@@ -30,6 +30,7 @@ from pyro_metacadi.typing import Array
 DPI, COLOURS = 72, 64
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 STEPS, FEW = 150, 5
+CAUSE = "X9"  # of most variables
 SCREENS: dict[str, dict[str, Any]] = {
     "report_desktop": {"viewport": {"width": 1080, "height": 1400}, "color_scheme": "light"},
     "report_phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
@@ -110,6 +111,10 @@ def pictures(study: Study) -> dict[str, Callable[[], Axes]]:
             study.found.target_probs, truth=study.new.intervention_targets
         ),
         "ranked_targets": study.ranked,
+        "mechanism_curves": lambda: plots.mechanism_curves(study.model.posterior, CAUSE, "X4"),
+        "intervention_effect": lambda: plots.intervention_effect(
+            study.model.posterior.causal_effects([CAUSE]), CAUSE
+        ),
         "loss_terms_evidence": lambda: plots.loss_terms(study.model.history),
         "loss_terms_svi": lambda: plots.loss_terms(study.paper.history),
         "reliability": lambda: plots.reliability(*fifty),

@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from contextlib import redirect_stdout, suppress
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_metacadi import cli
+from pyro_metacadi import cli, plots
 from pyro_metacadi._parser import build_parser
 from pyro_metacadi.inference import Sampling
 from tests.documents import PAGES, ROOT, anchors, blocks, commands_of, links, name_of, python_of
@@ -111,6 +112,17 @@ def test_shell_commands_run_at_small_size(page, folder, capsys):
             continue
         faster = FASTER if words[1] == "fit" else []
         assert cli.main([*words[1:], *faster]) == 0, capsys.readouterr().err
+
+
+def test_every_plot_is_told_of_and_every_picture_is_shown():
+    page = ROOT / "docs" / "plots.md"
+    told = set(re.findall(r"`plots\.(\w+)\(", page.read_text(encoding="utf-8")))
+    assert told == set(plots.__all__)
+    pictures = {path.relative_to(page.parent) for path in page.parent.glob("plots/*.png")}
+    assert pictures == {Path(link) for link in links(page) if link.endswith(".png")}
+    assert {name for name in told if name not in ("loss_terms", "save_figure")} <= {
+        path.stem for path in pictures
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
