@@ -13,6 +13,7 @@ from tests.helpers import evidence_estimator, tiny_world
 
 NAMES = ["<script>alert(1)</script>", 'a long name with "quotes" & more/', "$x$", "中文"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+RIGHT = "e => e.getBoundingClientRect().right"
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
 
 
@@ -152,6 +153,23 @@ def test_a_phone_needs_no_sideways_scrolling_of_the_page(opened, scheme):
         "['color', 'backgroundColor'].map(k => getComputedStyle(document.body)[k])"
     )
     assert contrast(ink, paper) > 7
+
+
+def test_on_a_phone_probabilities_of_genes_are_in_sight(browser, tmp_path):
+    genes = ["CDKN1A", "STAT3", "NFKB1", "IL6"]
+    tasks = TaskDataset.from_arrays(
+        tiny_world().tasks.arrays, variables=genes, tasks=[f"guide{n}" for n in range(6)]
+    )
+    model = evidence_estimator(num_draws=20).fit(tasks, progress=False)
+    write_report(model, tmp_path / "short.html")
+    page = browser.new_page(viewport=PHONE)
+    page.goto((tmp_path / "short.html").as_uri())
+    for caption in ("Edges", "Targets"):
+        table = block(page, caption)
+        heading = table.get_by_role("columnheader", name="probability")
+        ends = [e.evaluate(RIGHT) for e in (heading, table.locator(".scroll"))]
+        assert ends[0] <= ends[1]
+    page.close()
 
 
 def contrast(first, second):
