@@ -100,6 +100,13 @@ class MetaCaDI:
         )
         self._fit: Fitted | None = None
 
+    def __repr__(self) -> str:
+        state = "not fitted"
+        if self._fit is not None:
+            tasks, chains = self._fit.tasks, len(self._fit.chains)
+            state = f"{len(tasks)} tasks, {len(tasks.variables)} variables, {chains} chain(s)"
+        return f"<MetaCaDI: engine {self.engine!r}, {state}>"
+
     @classmethod
     def paper(cls, **overrides: Any) -> "MetaCaDI":
         """The paper's configuration (Eq. 7, ridge readout, flattened DeepSets); see `__init__`.

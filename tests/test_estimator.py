@@ -136,6 +136,13 @@ def test_fit_returns_the_model_and_calls_back():
     assert model.variables == ("X1", "X2", "X3")
 
 
+def test_a_model_says_what_it_is():
+    model = tiny_estimator()
+    assert repr(model) == "<MetaCaDI: engine 'svi', not fitted>"
+    model.fit(tiny_tasks(), num_steps=3, num_chains=2, progress=False)
+    assert repr(model) == "<MetaCaDI: engine 'svi', 4 tasks, 3 variables, 2 chain(s)>"
+
+
 def test_a_failing_callback_leaves_an_earlier_fit_intact():
     model = fit()
     before, probabilities = states(model), model.posterior.target_probs

@@ -103,8 +103,8 @@ class EvidenceChain:
 
     @property
     def edge_probability_note(self) -> str:
-        """Draws of a Markov chain."""
-        return f"share of {len(self.adjacency)} graphs of the Markov chain"
+        """Draws of a Markov chain: a posterior averages over several of equal length."""
+        return f"share of sampled graphs, {len(self.adjacency)} of each Markov chain"
 
     def draw_graphs(self, num_draws: int, *, seed: int) -> EvidenceGraphs:
         """States of the chain: evenly spaced ones, or random ones if more are wanted than it has.

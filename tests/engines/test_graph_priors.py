@@ -97,7 +97,7 @@ def test_edge_probabilities_say_how_they_come_about():
     ]
     assert notes[0] == "exact under the guide"
     assert notes[1] == "mean of 10000 graphs drawn from the guide with seed 0"
-    assert notes[2] == "share of 60 graphs of the Markov chain"
+    assert notes[2] == "share of sampled graphs, 60 of each Markov chain"
 
 
 class OwnPrior(PyroModule):
