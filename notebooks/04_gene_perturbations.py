@@ -234,8 +234,8 @@ pd.DataFrame(results).T.round(2)
 # * From sparse counts the default engine still finds most off-targets, by ten cells each; what it
 #   finds less of are the designed genes, which a lab knows.
 # * The *network* does not survive the counting. From clean expression all of its edges are found,
-#   with a few that are none; from counts the expected number of wrong edges is above that of no
-#   network at all. Use counts to find targets, not to draw networks.
+#   with a few that are none; from counts the expected number of wrong edges is three times that
+#   of no network at all. Use counts to find targets, not to draw networks.
 # * The negative binomial, which knows no dropouts and no outlier genes, is here no better than
 #   guessing. It is for counts that are not so sparse, and to be built upon.
 #
