@@ -125,6 +125,19 @@ def test_every_plot_is_told_of_and_every_picture_is_shown():
     }
 
 
+def test_the_site_takes_no_part_of_a_propertys_sentence_for_its_type():
+    napoleon = pytest.importorskip("sphinx.ext.napoleon")
+    path = ROOT / "docs" / "_ext" / "docstring_fields.py"
+    spec = importlib.util.spec_from_file_location("docstring_fields", path)
+    fields = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fields)
+    lines = ["svi: whether the loss fell."]
+    fields.keep_first_sentence(None, "property", "a.b", None, None, lines)
+    written = napoleon.GoogleDocstring(lines, what="property", name="a.b").lines()
+    assert "svi: whether the loss fell." in written
+    assert not any(line.startswith(":type:") for line in written)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_resolve(page):
     for target in links(page):

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 RETURNS = "Returns:"
+ATTRIBUTES = ("attribute", "data", "property")
 ALIASES = {
     r"~numpy\._typing\.\S*_Buffer .*?\[complex \| bytes \| str\]": "~numpy.typing.ArrayLike",
     r"Callable\[\[\.\.\.\], ": "Callable[..., ",
@@ -31,8 +32,17 @@ def write_returns(app: Any, what: str, name: str, obj: Any, options: Any, lines:
     lines[start:end] = [":returns:", *lines[start + 1 : end]]
 
 
+def keep_first_sentence(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Begin a property with an empty comment: before a colon of its first line would be a type."""
+    if what in ATTRIBUTES:
+        lines[:0] = ["..", ""]
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Connect, with a higher priority than napoleon's and autodoc's own."""
     app.connect("autodoc-process-docstring", write_returns, priority=400)
+    app.connect("autodoc-process-docstring", keep_first_sentence, priority=400)
     app.connect("object-description-transform", write_aliases, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
