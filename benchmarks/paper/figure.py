@@ -16,7 +16,7 @@ PANELS = {
     "e_shd": "E-SHD ↓",
     "e_sid": "E-SID ↓ (logarithmic)",
     "intv_auroc": "Intv-AUROC ↑",
-    "intv_ap": "Intv-AUPRC ↑ (average precision)",
+    "intv_ap": "Intv-AUPRC ↑",
 }
 COLOURS = {
     "ours": "#D55E00",
@@ -52,8 +52,9 @@ def draw_figure(rows: pd.DataFrame) -> Figure:
             panel.set_title(f"{world}: {title}", fontsize=10)
         row[0].set_yticks(range(len(methods)), methods, fontsize=9)
         row[0].set_ylim(len(methods) - 0.4, -0.6)
-    handles = [Patch(color=colour, label=kind) for kind, colour in COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(COLOURS), frameon=False)
+    drawn = {METHODS[name].kind for name in methods}
+    handles = [Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in drawn]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 

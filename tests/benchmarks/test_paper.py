@@ -459,6 +459,8 @@ def test_the_figure_shows_means_and_deviations():
     assert len(panels[3].patches) == 1
     assert panels[1].get_xscale() == "symlog"
     assert not any(panel.texts for panel in panels)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ours", "floor"]
 
 
 def test_the_figure_says_what_failed():
