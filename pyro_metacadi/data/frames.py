@@ -32,14 +32,13 @@ def grouped_rows(
     codes, labels = task_codes(df.iloc[:, at])
     quantities = check_names(covariates, what="covariates")
     labelled = check_names(groups, what="groups")
-    beside = [
-        position_of(name, among=names, what="covariate")
-        for name in check_names((*quantities, *labelled), what="covariates")
-    ]
-    if at in beside:
+    others = check_names((*quantities, *labelled), what="covariates")
+    if names[at] in others:
         raise DataError(
             f"covariates: expected others than the task column, got {names[at]!r}. Leave it out."
         )
+    known = [name for name in names if name != names[at]]
+    beside = [names.index(known[position_of(one, among=known, what="covariate")]) for one in others]
     order = np.argsort(codes, kind="stable")
     rows = _cells(df.drop(columns=df.columns[[at, *beside]]))[order]
     arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])

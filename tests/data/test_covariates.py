@@ -146,6 +146,7 @@ def test_bad_covariates_are_one_clear_error(case):
     ("covariates", "message"),
     [
         (["tpye"], "covariate: expected a known name, got 'tpye'. Did you mean 'type'"),
+        (["dose"], "covariate: expected a known name, got 'dose'. Use one of 'g', 'type'."),
         (["run"], "others than the task column, got 'run'"),
         ("type", "sequence of names, got 'type'"),
         (["type", "type"], "'type' more than once"),
