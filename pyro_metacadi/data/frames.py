@@ -62,6 +62,11 @@ def task_column(df: Any, *, task: Any) -> tuple[tuple[str, ...], int]:
     if df.empty:
         raise DataError("rows: expected at least one row, got an empty table. Pass one with rows.")
     names = check_names(df.columns, what="columns")
+    if isinstance(task, str) and task not in names and task in df.index.names:
+        raise DataError(
+            f"task column: expected a column, got {task!r}, which is the index. Pass "
+            f"df.reset_index()."
+        )
     return names, position_of(str(task), among=names, what="task column")
 
 
