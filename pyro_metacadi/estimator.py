@@ -20,6 +20,12 @@ from pyro_metacadi.checks import (
 from pyro_metacadi.data.checks import check_tasks, warn_about
 from pyro_metacadi.data.coding import CovariateCoding
 from pyro_metacadi.data.tasks import TaskDataset
+from pyro_metacadi.doubts import (
+    warn_if_rows_are_few,
+    warn_if_targets_collapsed,
+    warn_if_units_differ,
+    warn_of_conflicts,
+)
 from pyro_metacadi.engines import ENGINES, MemoryNeeded
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.fitted import Fitted
@@ -184,8 +190,8 @@ class MetaCaDI:
             callbacks=callbacks,
         )
         fit = Fitted(tasks, self._engine, scaling, chains, history, seed, converged)
-        fit.warn_if_targets_collapsed()
-        fit.warn_of_conflicts(fit.training_posterior)
+        warn_if_targets_collapsed(fit)
+        warn_of_conflicts(fit.training_posterior)
         self._fit = fit
         return self
 
@@ -282,14 +288,16 @@ class MetaCaDI:
             ConfigError: `num_graphs` is not a positive whole number, or `seed` is no seed.
 
         Warns:
-            MetaCaDIWarning: Values so far from the training data that they had to be cut, rows that
+            MetaCaDIWarning: Values so far from the training data that they had to be cut, tasks in
+                which most variables are beyond all training rows (as in other units), rows that
                 speak against a declared target (evidence only), or (with the engine ``"svi"``)
                 fewer rows than a variable has probable parents.
         """
         fit = self._fitted()
         posterior = fit.posterior(check_tasks(tasks), num_graphs=num_graphs, seed=seed)
-        fit.warn_if_rows_are_few(posterior)
-        fit.warn_of_conflicts(posterior)
+        warn_if_units_differ(fit, posterior)
+        warn_if_rows_are_few(fit, posterior)
+        warn_of_conflicts(posterior)
         return posterior
 
     def copy(self) -> "MetaCaDI":

@@ -1,7 +1,6 @@
 """What a fit leaves behind, and how it is written to disk and read again."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,18 +18,14 @@ from pyro_metacadi.data.coding import CovariateCoding, from_codes
 from pyro_metacadi.data.declared import HIT, NOT_HIT, UNKNOWN
 from pyro_metacadi.data.tasks import TaskDataset
 from pyro_metacadi.engines import ENGINES, Engine, Scaling
-from pyro_metacadi.errors import MetaCaDIWarning, ModelFileError
+from pyro_metacadi.errors import ModelFileError
 from pyro_metacadi.inference.chains import Chain
-from pyro_metacadi.inference.conflicts import warn_of
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.inference.storage import read_model, refuse_unless, write_model
 from pyro_metacadi.inference.surroundings import Trained
 from pyro_metacadi.inference.user_units import to_user
 
 __all__ = ["Fitted"]
-
-COLLAPSED = 0.5
-FEW_TASKS = 20
 
 DTYPES = {"data.values": torch.float64, "data.num_rows": torch.int64}
 
@@ -98,42 +93,12 @@ class Fitted:
         """Posterior for the training tasks."""
         return self.posterior(self.tasks, seed=self.seed)
 
-    def warn_if_targets_collapsed(self) -> None:
-        """Warn where variables are more often targets than not (one call below the user's)."""
-        posterior = self.training_posterior
-        if self.tasks.on_disk:  # judging all would take as long as reading, and fitting to, all
-            posterior = self.posterior(self.tasks[:FEW_TASKS], seed=self.seed)
-        probs, known = posterior.target_probs.values, posterior.tasks.known_targets
-        inferred = probs if known is None else probs[known == UNKNOWN]
-        mean = float(inferred.mean()) if inferred.size else 0.0
-        if mean > COLLAPSED:
-            warnings.warn(
-                f"targets: expected few per task, got a mean probability of {mean:.2f}, so that "
-                f"only their ranking means anything. Train longer, or add tasks.",
-                MetaCaDIWarning,
-                stacklevel=3,
-            )
-
-    def warn_of_conflicts(self, posterior: Posterior) -> None:
-        """Warn of declared targets that the rows speak against (one call below the user's)."""
-        warn_of(posterior.conflicts, stacklevel=3)
-
-    def warn_if_rows_are_few(self, posterior: Posterior) -> None:
-        """Warn of tasks whose rows cannot tell a variable's parents apart (one call below)."""
-        if not self.engine.fits_to_support:
-            return
-        tasks, parents = posterior.tasks, posterior.edge_probs.sum("parent")
-        most = parents.isel(child=int(parents.values.argmax()))
-        few = [name for name, n in zip(tasks.tasks, tasks.num_rows, strict=True) if n < most]
-        if few:
-            warnings.warn(
-                f"support: expected at least as many rows as a variable has probable parents "
-                f"({most.child.item()!r} has {float(most):.1f}), got fewer in {len(few)} of "
-                f"{len(tasks)} tasks, such as {few[0]!r}. Pass more rows, or use "
-                f"engine='evidence', which learns what a hit looks like from the training tasks.",
-                MetaCaDIWarning,
-                stacklevel=3,
-            )
+    @cached_property
+    def range(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Least and largest value of every variable in training; None of rows on disk."""
+        if self.tasks.on_disk:
+            return None
+        return self.tasks.values.min(axis=0), self.tasks.values.max(axis=0)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a model folder (see `write_model`)."""

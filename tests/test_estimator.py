@@ -183,6 +183,23 @@ def test_adapting_changes_nothing_in_the_model_and_needs_no_gradient():
     assert all(p.grad is None for part in chain for p in part.parameters())
 
 
+UNITS = r"got up to 3 of 3 beyond, in all rows of task 'task2'\. Are they in the same units\?"
+
+
+def test_a_task_in_other_units_is_told_of_and_one_that_is_far_off_is_not():
+    model = fitted()
+    one = new_tasks().values
+    high, wide = model.posterior.tasks.values.max(0), np.ptp(model.posterior.tasks.values, axis=0)
+    one_far = one + np.array([3.0, 0, 0]) * wide
+    other = high + wide + np.abs(one)
+    tasks = TaskDataset.from_arrays([one_far, other], variables=model.posterior.tasks.variables)
+    with pytest.warns(MetaCaDIWarning, match=UNITS) as caught:
+        model.adapt(tasks)
+    assert __file__ in {warning.filename for warning in caught}
+    mixed = np.vstack([other[:-1], one[:1]])  # one row that is ordinary
+    model.adapt(TaskDataset.from_arrays([mixed], variables=tasks.variables))
+
+
 @pytest.mark.parametrize("num_chains", [1, 2])
 def test_twenty_tasks_together_equal_one_by_one(num_chains):
     tasks = tiny_tasks(rows=(10, 3, 1, 7, 2) * 4, seed=2)

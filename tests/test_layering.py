@@ -26,6 +26,7 @@ ROOMS = [
     {"components"},
     {"engines"},
     {"fitted"},
+    {"doubts"},
     {"estimator"},
     {"left_out"},
     {"tuning"},
