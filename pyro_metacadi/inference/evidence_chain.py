@@ -107,18 +107,16 @@ class EvidenceChain:
         return f"share of sampled graphs, {len(self.adjacency)} of each Markov chain"
 
     def draw_graphs(self, num_draws: int, *, seed: int) -> EvidenceGraphs:
-        """States of the chain: evenly spaced ones, or random ones if more are wanted than it has.
+        """States of the chain in their order, evenly spaced, or repeated if more are wanted.
 
-        Fewer than all do not depend on the seed.
+        They do not depend on the seed. Shuffled, states that resemble their neighbours would pass
+        for independent ones, of which effective sample sizes would then be too large.
         """
         size = len(self.adjacency)
         if num_draws == NUM_GRAPHS <= size:
             return self.usual_graphs
-        if num_draws <= size:
-            chosen = self._spaced(num_draws)
-        else:
-            generator = torch.Generator().manual_seed(stream_seed(seed, "graphs") % 2**63)
-            chosen = torch.randint(size, (num_draws,), generator=generator)
+        repeated = torch.arange(num_draws) * size // num_draws
+        chosen = self._spaced(num_draws) if num_draws <= size else repeated
         return EvidenceGraphs(self.adjacency[chosen], self.log_score[chosen])
 
     @cached_property
