@@ -1,10 +1,14 @@
 """The graph, one task's targets, the course of a fit; names as they are, and the strongest part."""
 
+import io
+import warnings
+from xml.etree import ElementTree as ET
+
 import networkx as nx
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -297,3 +301,14 @@ def test_the_given_axes_are_drawn_on():
 def test_bad_input_is_named(draw, error, message):
     with pytest.raises(error, match=message):
         draw()
+
+
+@given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@example("a\x0bb\x1b\uffff")
+@settings(max_examples=20, deadline=None)
+def test_any_name_makes_a_vector_image_that_readers_of_xml_take(name):
+    ax, file = plots.graph(edges(np.zeros((2, 2)), [name, "x" + name])), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        ax.figure.savefig(file, format="svg")
+    assert ET.fromstring(file.getvalue()).tag.endswith("svg")

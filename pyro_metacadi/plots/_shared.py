@@ -1,5 +1,6 @@
 """What every picture needs: checked probabilities, names as they are, the strongest part."""
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ TRUTH_COLOUR = "#D55E00"  # vermilion: apart from every grey, also for colour-bl
 LITERAL: dict[str, Any] = {"parse_math": False, "usetex": False}  # dollars in names are dollars
 MOST_SHOWN = 50  # names along an axis that can still be read
 LONGEST_NAME = 40
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -45,8 +47,11 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def shown(name: str) -> str:
-    """A name as pictures show it: on one line, its middle left out beyond forty characters."""
-    line = " ".join(name.split("\n"))
+    """A name as pictures show it: on one line, its middle left out beyond forty characters.
+
+    What no SVG may hold is shown as the sign for such characters.
+    """
+    line = NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", " ".join(name.split("\n")))
     keep = LONGEST_NAME // 2
     return line if len(line) <= LONGEST_NAME else f"{line[: keep - 1]}…{line[-keep:]}"
 
