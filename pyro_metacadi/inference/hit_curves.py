@@ -18,8 +18,11 @@ from pyro_metacadi.ops.rows import TaskRows
 
 __all__ = ["Asked", "hit_curve"]
 
-MOST_ROWS, NUM_VALUES, MOST_FAMILIES = 30, 41, 4
+MOST_ROWS, NUM_VALUES, MOST_FAMILIES = 30, 57, 4
 """Rows of the task that are looked at, values that the child may have, its likeliest parents."""
+
+MARGIN = 0.2
+"""Of the range of values, beyond it: cut off at a task's own rows, its mean would be moved."""
 
 NUM_SAMPLES = 50
 
@@ -73,8 +76,12 @@ def _(
     rows, parent, child, along, _ = asked
     evidence, mechanisms = chain.library.evidence, chain.library.mechanisms
     hyper, x = evidence.hyperparameters, evidence.rows.x[:, child].double()
-    least = x.amin() if hyper.hurdle is None else (-evidence.offset / evidence.scale)[child]
-    values = torch.linspace(float(least), float(x.amax()), NUM_VALUES).double().to(x.device)
+    x = torch.cat([x, torch.as_tensor(rows[:, child]).to(x)])  # a new task may lie beyond training
+    margin = MARGIN * (x.amax() - x.amin())
+    zero = (-evidence.offset / evidence.scale)[child]
+    least = x.amin() - margin if hyper.hurdle is None else zero
+    values = torch.linspace(float(least), float(x.amax() + margin), NUM_VALUES)
+    values = values.double().to(x.device)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).round().astype(int)]
     known, d = torch.as_tensor(rows, device=x.device), evidence.num_variables
     one = known.mean(0).repeat(len(along), NUM_VALUES, 1, 1)

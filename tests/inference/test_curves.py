@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pyro_metacadi import TaskDataset
 from pyro_metacadi.data.batch import TaskBatch
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIError, MetaCaDIWarning
 from pyro_metacadi.inference.hit_curves import Asked, hit_curve
@@ -44,6 +45,16 @@ def test_the_curve_of_a_replaced_variable_is_flat_at_the_tasks_mean(model):
     rows = confounded()["task5"].values[:, 2]
     tolerance = 0.35 if model == "evidence" else 0.7
     np.testing.assert_allclose(hit[5:-5], rows.mean(), atol=tolerance)
+
+
+@pytest.mark.parametrize("center", [-15.0, 15.0])
+def test_hit_curves_follow_a_new_task_beyond_all_training_rows(center):
+    rows = np.array(confounded().arrays[0])
+    rows[:, 2] = center + np.random.default_rng(1).normal(size=len(rows))
+    model = known_graph("evidence")
+    new = model.adapt(TaskDataset.from_arrays([rows], variables=confounded().variables))
+    curve = new.mechanism_curves("X", "Y")["interventional"]
+    np.testing.assert_allclose(curve, center, atol=0.5)
 
 
 def test_hit_curves_of_the_svi_engine_are_adapted_predictions():
