@@ -51,7 +51,7 @@ class Curves:
         *,
         values: ArrayLike | None = None,
         num_graphs: int = 20,
-        num_rows: int = 50,
+        num_rows: int = 200,
         most_tasks: int = 3,
         seed: int = 0,
         interval: float = 0.9,
@@ -67,7 +67,8 @@ class Curves:
             child: Is drawn from its mechanism.
             values: In the units of the data; by default 21 that span the training rows.
             num_graphs: Drawn from each chain, with weights of the mechanism (evidence).
-            num_rows: Training rows that each graph's mean is over.
+            num_rows: Training rows that each graph's mean is over. What they and their noise add to
+                the means' variance is taken out of the interval, as far as so many graphs tell.
             most_tasks: Tasks of this posterior that have a curve of their own, at most: those that
                 most probably hit the child, with 1/2 or more.
             seed: Of graphs, weights, rows and noise.
@@ -106,11 +107,12 @@ class Curves:
             _means(chain, index, trained, along, cause, effect, shape=shape, seed=seed)
             for index, chain in enumerate(self._chains)
         ]
+        means, errors = (np.concatenate(part) for part in zip(*drawn, strict=True))
         hit = self._hits(child, check_count("most_tasks", most_tasks, minimum=0))
         curves = [self._hit_curve(task, trained, along, cause, effect, seed=seed) for task in hit]
         found = {
             "parent_value": (("value",), along),
-            **options.summary(np.concatenate(drawn), ("value",), over=(0,)),
+            **options.summary(_of_all_rows(means, errors), ("value",), over=(0,)),
             "interventional": (("task", "value"), np.reshape(curves, (len(hit), len(along)))),
         }
         attrs = {"parent": parent, "child": child, **options.attrs}
@@ -161,8 +163,11 @@ def _means(
     *,
     shape: tuple[int, int],
     seed: int,
-) -> Float[np.ndarray, "draw value"]:
-    """Of the child over rows, for every graph: all others are held where they were measured."""
+) -> tuple[Float[np.ndarray, "draw value"], Float[np.ndarray, "draw value"]]:
+    """Of the child over rows, for every graph: all others are held where they were measured.
+
+    And the variance that each mean has because it is over a few rows only.
+    """
     seed = stream_seed(seed, "curve", index)
     graphs = chain.draw_graphs(shape[0], seed=seed)
     at = np.random.default_rng(seed).integers(len(trained.tasks.values), size=shape)
@@ -172,4 +177,19 @@ def _means(
     held[parent] = torch.as_tensor(_standard(along, parent, trained))
     beside = Surroundings.of_rows(trained, at, covariates=None, total=None)
     x = simulate(chain, graphs, held=held, beside=beside, num_settings=len(along), seed=seed)
-    return to_user(trained.units, x.cpu().numpy())[..., child].mean(axis=1)
+    drawn = to_user(trained.units, x.cpu().numpy())[..., child]
+    return drawn.mean(axis=1), drawn.var(axis=1) / max(1, shape[1] - 1)
+
+
+def _of_all_rows(
+    means: Float[np.ndarray, "draw value"], errors: Float[np.ndarray, "draw value"]
+) -> Float[np.ndarray, "draw value"]:
+    """Means drawn together to the variance that those over all rows would have.
+
+    Otherwise graphs and weights that agree would seem to differ, by their rows and noise. As the
+    variance of so many means is itself uncertain, a standard error of it is left.
+    """
+    center, variance = means.mean(axis=0), means.var(axis=0)
+    added = errors.mean(axis=0) / np.maximum(variance, np.finfo(float).tiny)
+    kept = np.clip(1 - added + np.sqrt(2 / len(means)), 0, 1)
+    return np.asarray(center + np.sqrt(kept) * (means - center))

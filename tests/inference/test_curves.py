@@ -37,6 +37,15 @@ def test_curves_of_the_svi_engine_follow_the_mechanism_too():
     assert slope(curves) == pytest.approx(1, abs=0.3)
 
 
+def test_intervals_are_of_graphs_and_weights_not_of_the_rows_that_means_are_over():
+    ask = {"num_graphs": 40, "most_tasks": 0}
+    # With one graph and one value of every weight there is nothing to be unsure of.
+    sure = known_graph("svi").posterior.mechanism_curves("X", "Y", **ask)
+    assert float((sure["upper"] - sure["lower"]).mean()) < 0.35
+    unsure = known_graph("evidence").posterior.mechanism_curves("X", "Y", **ask)
+    assert float((unsure["upper"] - unsure["lower"]).min()) > 0.1
+
+
 @BOTH
 def test_the_curve_of_a_replaced_variable_is_flat_at_the_tasks_mean(model):
     curves = known_graph(model).posterior.mechanism_curves("X", "Y")
