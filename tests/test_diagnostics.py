@@ -8,10 +8,12 @@ import torch
 import xarray as xr
 
 from pyro_metacadi import TaskDataset, diagnostics
+from pyro_metacadi.diagnostics.simulated import _own_worlds
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.inference.evidence_chain import EvidenceChain
 from pyro_metacadi.inference.posterior import Posterior
 from tests.helpers import evidence_fit, fitted, tiny_tasks, tiny_world
+from tests.inference.test_interventions import confounded, known_graph
 from tests.inference.test_posterior import EmptyGraphs
 
 ENGINES = pytest.mark.parametrize("model", [fitted, evidence_fit], ids=["svi", "evidence"])
@@ -185,6 +187,37 @@ def test_worlds_of_the_models_own_prior_are_fitted_again():
     ).all()
     assert not found.isel(world=0)["edge_prob"].equals(found.isel(world=1)["edge_prob"])
     assert fitted(1)._fit is model._fit
+
+
+def test_what_was_declared_is_declared_in_the_models_own_worlds():
+    own = _own_worlds(known_graph("evidence"), 2, seed=0)
+    for _ in range(2):
+        world, known = own(0), confounded().known_targets
+        np.testing.assert_array_equal(world.tasks.known_targets, known)
+        np.testing.assert_array_equal(world.intervention_targets[known >= 0], known[known >= 0])
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        None,
+        SimpleNamespace(adjacency=np.eye(2), intervention_targets=np.eye(2)),
+        SimpleNamespace(
+            tasks=TaskDataset.from_arrays(np.ones((2, 3, 2))),
+            adjacency=np.zeros((3, 3)),
+            intervention_targets=np.zeros((2, 2)),
+        ),
+    ],
+)
+def test_what_is_no_world_is_refused(world):
+    with pytest.raises(ConfigError, match=r"simulator: expected a world .* Return what"):
+        diagnostics.calibrate(Oracle(False), lambda seed: world, num_worlds=1, progress=False)
+
+
+@pytest.mark.parametrize("levels", [0.0, 1.5, [0.5, -1], [np.nan]])
+def test_levels_of_coverage_are_probabilities(levels):
+    with pytest.raises(ConfigError, match=r"levels: expected numbers between 0 and 1"):
+        diagnostics.coverage(xr.Dataset(), levels)
 
 
 def test_worlds_of_unequal_size_are_refused():

@@ -32,8 +32,8 @@ def calibrate(
 ) -> xr.Dataset:
     """Fit worlds of known truth, and say where in each posterior the truth lies.
 
-    If worlds are drawn from the model's own prior and fits are exact, ranks are uniform on [0, 1]
-    (`uniformity`): that tests the fitting. Worlds of a simulator test the model's assumptions, too.
+    If worlds are drawn as the model assumes and fits are exact, ranks are uniform on [0, 1]
+    (`uniformity`). Worlds of a `simulator` test the model's assumptions as well as the fitting.
 
     >>> calibrate(MetaCaDI(), lambda seed: simulators.gp_anm(                  # doctest: +SKIP
     ...     num_variables=5, num_tasks=10, num_samples=50, seed=seed))
@@ -42,7 +42,10 @@ def calibrate(
         model: Its options are those of the fits; it stays as it is.
         simulator: Seed -> a `World`, or what has its ``tasks``, ``adjacency`` and
             ``intervention_targets``, all worlds of one size. None takes graph and targets from the
-            fitted model's prior and rows from its mechanisms, as `Posterior.replicate` does.
+            fitted model's prior and rows from its mechanisms, as `Posterior.replicate` does. These
+            are as fitted to the data: an edge that the data do not need has hardly an effect in
+            such worlds, and a hit of a task that was none looks like the rows of that task. Such
+            truths cannot be found, and ranks are not uniform even if fits are exact.
         num_worlds: How many.
         num_draws: Draws of each chain, for the number of edges.
         seed: Of worlds, fits and draws.
@@ -57,7 +60,7 @@ def calibrate(
         broken at random. The diagonal of ``edge_rank`` is NaN.
 
     Raises:
-        ConfigError: A number is none, or the worlds differ in size.
+        ConfigError: A number is none, or worlds differ in size, or are none.
         MetaCaDIError: No `simulator` is given and the model is not fitted, or cannot draw rows.
 
     Source: Talts, Betancourt, Simpson, Vehtari and Gelman 2018; Modrák et al. 2023 for ties.
@@ -67,7 +70,7 @@ def calibrate(
     generator = np.random.default_rng(stream_seed(seed, "ranks"))
     found = []
     for number in tqdm(range(num_worlds), disable=not progress, desc="calibrate"):
-        world = make(stream_seed(seed, "world", number) % 2**31)
+        world = _checked(make(stream_seed(seed, "world", number) % 2**31))
         again = model.copy().fit(world.tasks, seed=seed + number, progress=False, **fit)
         found.append(_ranked(again, world, num_draws=num_draws, generator=generator))
         if found[-1].sizes != found[0].sizes:
@@ -101,14 +104,35 @@ def coverage(ranks: xr.Dataset, levels: Any = (0.5, 0.8, 0.9)) -> xr.Dataset:
     Returns:
         ``edge``, ``target`` and ``num_edges`` (level): shares over all worlds, which should be near
         the level; lower means too sure.
+
+    Raises:
+        ConfigError: A level is not between 0 and 1.
     """
-    level = np.asarray(levels, dtype=float)
+    level = np.atleast_1d(np.asarray(levels, dtype=float))
+    if not ((level > 0) & (level < 1)).all():
+        raise ConfigError(f"levels: expected numbers between 0 and 1, got {levels!r}. Try 0.9.")
     shares = {}
     for name, variable in RANKS.items():
         values = ranks[variable].values.ravel()
         off_centre = np.abs(values[np.isfinite(values)] - 0.5)
         shares[name] = ("level", (off_centre[:, None] <= level / 2).mean(0))
     return xr.Dataset(shares, coords={"level": level})
+
+
+def _checked(world: Any) -> Any:
+    """A world whose truth fits its tasks."""
+    names = ("tasks", "adjacency", "intervention_targets")
+    tasks, *truth = (getattr(world, name, None) for name in names)
+    shapes = [np.asarray(part).shape for part in truth]
+    if isinstance(tasks, TaskDataset):
+        d = len(tasks.variables)
+        if shapes == [(d, d), (len(tasks), d)]:
+            return world
+    raise ConfigError(
+        f"simulator: expected a world of tasks, an adjacency [parent, child] and intervention "
+        f"targets [task, variable], got {type(world).__name__} with shapes {shapes}. Return what "
+        f"simulators.gp_anm(..., seed=seed) returns."
+    )
 
 
 def _one_each(ranks: xr.Dataset) -> list[tuple[str, Array]]:
@@ -175,6 +199,7 @@ def _own_worlds(model: MetaCaDI, num_worlds: int, seed: int) -> Callable[[int], 
                 variables=tasks.variables,
                 tasks=tasks.tasks,
                 covariates=tasks.covariates or None,
+                known_targets=tasks.known_targets,  # what is declared is so in every world
             ),
             drawn["adjacency"].values[at],
             drawn["intervention_target"].values[at],
