@@ -112,6 +112,15 @@ def test_the_summary_of_one_restart_says_what_is_unknown_and_why():
     assert "num_chains=4" in found["R-hat"].verdict
 
 
+@ENGINES
+def test_few_replicates_are_refused_rather_than_judged_by(model):
+    with pytest.raises(ConfigError, match="num_draws: expected at least 10, got 9"):
+        diagnostics.explained_tasks(model(2).posterior, num_draws=9)
+    (found,) = [one for one in diagnostics.summary(model(2), num_draws=9) if one.name == "tasks"]
+    assert found.status == "unknown"
+    assert "at least 10" in found.verdict
+
+
 def test_chains_that_cannot_draw_rows_leave_the_tasks_unknown():
     tasks = tiny_tasks()
     posterior = Posterior([EmptyGraphs()] * 2, tasks, standardised=tasks.arrays)

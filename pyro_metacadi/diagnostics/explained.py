@@ -3,10 +3,14 @@
 import numpy as np
 import xarray as xr
 
+from pyro_metacadi.checks import check_count
 from pyro_metacadi.inference.posterior import Posterior
 from pyro_metacadi.typing import Array
 
-__all__ = ["NOT_EXPLAINED", "explained_tasks"]
+__all__ = ["FEWEST_REPLICATES", "NOT_EXPLAINED", "explained_tasks"]
+
+FEWEST_REPLICATES = 10
+"""Of each chain: of fewer the standard deviation says nothing, of one it is zero."""
 
 NOT_EXPLAINED = 3.0
 """Standard deviations by which replicated rows fit better than the measured ones."""
@@ -23,7 +27,7 @@ def explained_tasks(posterior: Posterior, *, num_draws: int = 100, seed: int = 0
 
     Args:
         posterior: Of either engine.
-        num_draws: Of each chain.
+        num_draws: Of each chain, at least ten.
         seed: Of the draws.
 
     Returns:
@@ -33,10 +37,12 @@ def explained_tasks(posterior: Posterior, *, num_draws: int = 100, seed: int = 0
         below 3; and ``statistic``, ``"all rows"`` or ``"worst row"``, where the excess is larger.
 
     Raises:
+        ConfigError: There are fewer draws.
         MetaCaDIError: The chains cannot draw rows, see `Posterior.replicate`.
 
     Source: Gelman, Meng and Stern 1996.
     """
+    num_draws = check_count("num_draws", num_draws, minimum=FEWEST_REPLICATES)
     rows = posterior.replicate(num_draws, seed=seed)
     first = np.cumsum(posterior.tasks.num_rows)[:-1]
     pair = [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pyro_metacadi.diagnostics.explained import FEWEST_REPLICATES
 from pyro_metacadi.diagnostics.finding import Finding, Status
 from pyro_metacadi.diagnostics.overview import of_guide, of_tasks
 from pyro_metacadi.inference.convergence import AGREEMENT, FEWEST_DRAWS, split_rhat
@@ -167,7 +168,7 @@ def guide_near(subject: Subject) -> Finding | None:
 def tasks_explained(subject: Subject) -> Finding:
     """Whether tasks look as the model would make them."""
     values = subject.num_chains * int(sum(subject.tasks.num_rows)) * len(subject.tasks.variables)
-    num_draws = min(MOST_DRAWS, max(FEWEST_DRAWS, MOST_VALUES // values))
+    num_draws = min(MOST_DRAWS, max(FEWEST_REPLICATES, MOST_VALUES // values))
     found = of_tasks(subject.posterior, num_draws=num_draws, seed=0)
     return found._replace(name="Does the model explain every experiment?")
 
