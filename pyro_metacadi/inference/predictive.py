@@ -89,7 +89,7 @@ def log_derivative(
     if isinstance(units, Standardizer):
         return np.full(len(values), -np.log(units.scale).sum())
     smallest = np.where(training > 0, training, np.inf).min(axis=0)
-    raised = np.maximum(values, np.where(np.isfinite(smallest), smallest, 1.0))
+    raised = np.where(values > 0, values, np.where(np.isfinite(smallest), smallest, 1.0))
     steepness = {
         "identity": np.zeros_like(values),
         "sqrt": -np.log(2) - 0.5 * np.log(raised),

@@ -128,6 +128,15 @@ def test_the_derivative_is_that_of_the_representation(kind):
     )
 
 
+@pytest.mark.parametrize("kind", ["identity", "sqrt", "log", "counts"])
+def test_the_derivative_at_positive_values_is_their_own_also_below_all_of_training(kind):
+    """Otherwise densities of a model of logarithms would not integrate to one."""
+    values = np.random.default_rng(0).uniform(1, 20, (5, 2))
+    representation = Representation.fit(TaskDataset.from_arrays([values]), kind=kind)
+    found = log_derivative(representation, values, training=values + 10)
+    np.testing.assert_array_equal(found, log_derivative(representation, values, training=values))
+
+
 @pytest.mark.parametrize("kind", ["sqrt", "counts"])
 def test_the_derivative_at_zero_is_finite(kind):
     values = np.array([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
