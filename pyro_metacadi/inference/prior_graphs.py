@@ -2,8 +2,9 @@ r"""Graphs of the evidence engine's prior, before any data.
 
 The prior of an order o and a graph G that it allows is proportional to the odds of the graph's
 edges, so that an order counts by the graphs it allows, :math:`\prod_{i\,before\,j} (1 + b_{ij})`.
-Orders move by swaps of neighbours (Metropolis) from random ones that honour tiers and required
-edges; edges then follow independently. Graphs above a limit of parents are drawn again.
+Orders start from random ones that honour tiers and required edges, and variables are put elsewhere
+one after the other (Gibbs); edges then follow independently. Graphs above a limit of parents are
+drawn again.
 """
 
 import torch
@@ -18,7 +19,7 @@ from pyro_metacadi.ops.graphs import topological_order
 __all__ = ["prior_graphs"]
 
 SWEEPS = 10
-"""Passes of swaps for every variable that there is."""
+"""How often every variable is put elsewhere. Swaps of neighbours would need many more."""
 
 MOST_ROUNDS = 200
 """Of draws, of which those above the limit of parents are left out."""
@@ -77,7 +78,7 @@ def _orders(
     if demands.any():
         order = torch.stack([_allowed(shuffled, demands.long()) for shuffled in order])
     for step in range(SWEEPS * d):
-        order = _swapped(order, gain, step % 2)
+        order = _relocated(order, gain, step % d)
     return order
 
 
@@ -87,14 +88,14 @@ def _allowed(
     return shuffled[topological_order(demands[shuffled][:, shuffled])]
 
 
-def _swapped(
-    order: Int[Tensor, "draw variable"], gain: Float[Tensor, "parent child"], first: int
+def _relocated(
+    order: Int[Tensor, "draw variable"], gain: Float[Tensor, "parent child"], variable: int
 ) -> Int[Tensor, "draw variable"]:
-    """Neighbours at `first`, `first` + 2, ... and behind, each pair swapped or not."""
-    last = first + (order.shape[-1] - first) // 2 * 2
-    before, after = order[:, first:last:2], order[:, first + 1 : last : 2]
-    log_accept = gain[after, before] - gain[before, after]
-    # Of a coin's throw and Metropolis's rule, so that orders do not merely alternate.
-    swap = torch.rand(before.shape, dtype=torch.float64) < 0.5 * log_accept.clamp(max=0).exp()
-    pair = torch.stack([torch.where(swap, after, before), torch.where(swap, before, after)], -1)
-    return torch.cat([order[:, :first], pair.flatten(-2), order[:, last:]], -1)
+    """One variable taken out and put before, between or behind the others, as the prior has it."""
+    others = order[order != variable].view(len(order), -1)
+    passing = gain[others, variable] - gain[variable, others]  # by each other that comes before it
+    log_weight = torch.nn.functional.pad(passing.cumsum(-1), (1, 0))
+    place = torch.distributions.Categorical(logits=log_weight).sample().unsqueeze(-1)
+    others_place = torch.arange(others.shape[-1]).expand_as(others) + 0.5
+    every = torch.cat([others, torch.full_like(place, variable)], -1)
+    return every.gather(-1, torch.cat([others_place, place], -1).argsort(-1))

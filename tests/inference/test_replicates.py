@@ -114,6 +114,18 @@ def test_prior_graphs_are_as_frequent_as_enumeration_says():
         assert abs(found.count(graph) / 20_000 - share) < 5 * np.sqrt(share / 20_000)
 
 
+def test_prior_graphs_of_many_variables_have_come_to_their_law():
+    """Of pairs, each with one probable edge: orders count by 1 + odds, or by 1."""
+    cause, odds = np.arange(0, 30, 2), np.exp(3.0)
+    log_odds = np.full((30, 30), -50.0)
+    log_odds[cause, cause + 1] = 3.0
+    drawn = prior_graphs(GraphOdds(log_odds), 400, seed=0).double()
+    expected = odds / (
+        2 + odds
+    )  # (1 + odds) / (2 + odds) of the orders, odds / (1 + odds) of those
+    assert float(drawn[:, cause, cause + 1].mean()) == pytest.approx(expected, abs=0.02)
+
+
 def test_prior_graphs_keep_demands():
     log_odds = np.zeros((5, 5))
     log_odds[3, 1], log_odds[0, 2] = CERTAIN, -CERTAIN
