@@ -130,7 +130,7 @@ def of_tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
     value, left = float(found["excess"].max()), found.where(~found["explained"], drop=True)
     if not left.sizes["task"]:
         return Finding(name, "ok", "Every task looks as the model would make it.", value)
-    worst = str(found["task"].values[int(found["excess"].values.argmax())])
+    worst = str(left["task"].values[int(left["excess"].values.argmax())])
     verdict = (
         f"{left.sizes['task']} task(s) do not look as the model would make them, most of all "
         f"{worst}. Look at its rows: errors of measurement, or an intervention of another kind."

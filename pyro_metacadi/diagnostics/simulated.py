@@ -1,7 +1,7 @@
 """Simulation-based calibration: worlds of known truth, fitted again, and where the truth falls."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,7 +22,7 @@ RANKS = {"edge": "edge_rank", "target": "target_rank", "num_edges": "num_edges_r
 
 def calibrate(
     model: MetaCaDI,
-    simulator: Callable[[int], Any] | None = None,
+    simulator: Callable[[int], Any],
     *,
     num_worlds: int = 20,
     num_draws: int = 200,
@@ -41,11 +41,7 @@ def calibrate(
     Args:
         model: Its options are those of the fits; it stays as it is.
         simulator: Seed -> a `World`, or what has its ``tasks``, ``adjacency`` and
-            ``intervention_targets``, all worlds of one size. None takes graph and targets from the
-            fitted model's prior and rows from its mechanisms, as `Posterior.replicate` does. These
-            are as fitted to the data: an edge that the data do not need has hardly an effect in
-            such worlds, and a hit of a task that was none looks like the rows of that task. Such
-            truths cannot be found, and ranks are not uniform even if fits are exact.
+            ``intervention_targets``, all worlds of one size.
         num_worlds: How many.
         num_draws: Draws of each chain, for the number of edges.
         seed: Of worlds, fits and draws.
@@ -61,16 +57,14 @@ def calibrate(
 
     Raises:
         ConfigError: A number is none, or worlds differ in size, or are none.
-        MetaCaDIError: No `simulator` is given and the model is not fitted, or cannot draw rows.
 
     Source: Talts, Betancourt, Simpson, Vehtari and Gelman 2018; Modrák et al. 2023 for ties.
     """
     num_worlds, seed = check_count("num_worlds", num_worlds), check_seed(seed)
-    make = _own_worlds(model, num_worlds, seed) if simulator is None else simulator
     generator = np.random.default_rng(stream_seed(seed, "ranks"))
     found = []
     for number in tqdm(range(num_worlds), disable=not progress, desc="calibrate"):
-        world = _checked(make(stream_seed(seed, "world", number) % 2**31))
+        world = _checked(simulator(stream_seed(seed, "world", number) % 2**31))
         again = model.copy().fit(world.tasks, seed=seed + number, progress=False, **fit)
         found.append(_ranked(again, world, num_draws=num_draws, generator=generator))
         if found[-1].sizes != found[0].sizes:
@@ -177,33 +171,3 @@ def _binary_rank(probability: Array, truth: Array, generator: np.random.Generato
         truth == 1, 1 - probability + uniform * probability, uniform * (1 - probability)
     )
     return ones
-
-
-class _OwnWorld(NamedTuple):
-    tasks: TaskDataset
-    adjacency: Array
-    intervention_targets: Array
-
-
-def _own_worlds(model: MetaCaDI, num_worlds: int, seed: int) -> Callable[[int], _OwnWorld]:
-    """Worlds of the fitted model's prior, of as many tasks and rows as it was fitted to."""
-    tasks, first = (
-        model.posterior.tasks,
-        model.posterior.replicate(num_worlds, seed=seed, prior=True),
-    )
-    drawn, cuts = first.isel(chain=0), np.cumsum(tasks.num_rows)[:-1]
-    worlds = iter(
-        _OwnWorld(
-            TaskDataset.from_arrays(
-                np.split(drawn["x"].values[at].astype(float), cuts),
-                variables=tasks.variables,
-                tasks=tasks.tasks,
-                covariates=tasks.covariates or None,
-                known_targets=tasks.known_targets,  # what is declared is so in every world
-            ),
-            drawn["adjacency"].values[at],
-            drawn["intervention_target"].values[at],
-        )
-        for at in range(num_worlds)
-    )
-    return lambda _: next(worlds)
