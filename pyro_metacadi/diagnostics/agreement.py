@@ -19,6 +19,9 @@ NUM_BLOCKS = 10
 LEVEL = 0.05
 """Of all edges together, by chance alone."""
 
+MATTERS = 0.2
+"""Difference of an edge's probability, beyond what sampling explains, that is worth a word."""
+
 MANY = 10_000
 """Degrees of freedom from which on Student's law is the normal one."""
 
@@ -33,7 +36,7 @@ def restarts(posterior: Posterior) -> xr.Dataset:
         Over (parent, child): ``difference``, the largest between two chains' probabilities of the
         edge; ``by_sampling``, what the draws of chains that agree exceed in one fit in twenty, for
         any of the edges (0 where probabilities are exact); ``disagree``, whether the difference is
-        larger. And ``edge_prob`` (chain, parent, child).
+        larger by more than 0.2. And ``edge_prob`` (chain, parent, child).
 
     Raises:
         ConfigError: There is one chain only.
@@ -48,7 +51,7 @@ def restarts(posterior: Posterior) -> xr.Dataset:
         {
             "difference": (dims, difference),
             "by_sampling": (dims, by_sampling),
-            "disagree": (dims, difference > by_sampling + 1e-9),
+            "disagree": (dims, difference - by_sampling > MATTERS),
             "edge_prob": (("chain", *dims), probs),
         },
         coords={"parent": names, "child": names},

@@ -12,9 +12,6 @@ from pyro_metacadi.inference.posterior import Posterior
 
 __all__ = ["of_guide", "of_tasks", "summary"]
 
-MATTERS = 0.2
-"""Difference of an edge's probability between chains, beyond what sampling explains."""
-
 AGREE = 1.1
 GOOD, USABLE = 0.5, 0.7
 
@@ -67,10 +64,10 @@ def _restarts(posterior: Posterior) -> Finding:
     beyond = (found["difference"] - found["by_sampling"]).values
     parent, child = np.unravel_index(beyond.argmax(), beyond.shape)
     names = posterior.tasks.variables
-    if beyond.max() <= MATTERS:
+    many = int(found["disagree"].sum())
+    if many == 0:
         verdict = f"Chains agree about every edge, up to {value:.2f} in probability."
         return Finding(name, "ok", verdict, value)
-    many = int((beyond > MATTERS).sum())
     verdict = (
         f"Chains disagree about {many} edge(s), most about {names[parent]} -> {names[child]}. Do "
         f"not believe these edges; run more chains, or longer ones."
