@@ -18,7 +18,14 @@ from pyro_metacadi.inference.surroundings import Trained
 from pyro_metacadi.inference.user_units import lowest
 from pyro_metacadi.typing import Array
 
-__all__ = ["Held", "Options", "check_causes", "check_contrast", "warn_of_always_hit"]
+__all__ = [
+    "Held",
+    "Options",
+    "check_causes",
+    "check_contrast",
+    "warn_of_always_hit",
+    "warn_of_far_surroundings",
+]
 
 
 LEAST_FREE = 0.5
@@ -169,6 +176,27 @@ def warn_of_always_hit(trained: Trained, *, drawn: Sequence[int] | None = None) 
             f"mechanisms: expected variables that some training task left alone, got "
             f"{listed(found)}, which every task seems to have hit. What is predicted of them is a "
             f"guess: declare observational tasks, or hold them.",
+            MetaCaDIWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_far_surroundings(options: Options, trained: Trained) -> None:
+    """Warn of covariates and totals beyond all training rows (two calls below the user's)."""
+    given = dict(options.covariates or {})
+    seen = {name: trained.tasks.covariates[name] for name in given}
+    if options.total is not None:
+        given["total"] = options.total
+        seen["total"] = np.concatenate([b.sum(axis=1) for b in blocks(trained.tasks.values)])
+    found = [
+        f"{given[name]:g} at {name!r} ({column.min():g} to {column.max():g})"
+        for name, column in seen.items()
+        if column.dtype.kind in "iuf" and not column.min() <= given[name] <= column.max()
+    ]
+    if found:
+        warnings.warn(
+            f"covariates, total: expected values between the least and the largest of the training "
+            f"rows, got {listed(found)}. Beyond these, predictions are guesses.",
             MetaCaDIWarning,
             stacklevel=3,
         )

@@ -23,6 +23,7 @@ from pyro_metacadi.inference.doing import (
     check_causes,
     check_contrast,
     warn_of_always_hit,
+    warn_of_far_surroundings,
 )
 from pyro_metacadi.inference.seeds import stream_seed
 from pyro_metacadi.inference.simulated import simulate
@@ -79,8 +80,9 @@ class Interventions:
             ConfigError: An argument is out of range, or the noise model cannot be sampled.
 
         Warns:
-            MetaCaDIWarning: A variable is held beyond all values of the training rows, or one that
-                is not held was hit in every training task, so that nobody knows its mechanism.
+            MetaCaDIWarning: A variable is held, or a covariate or the total is, beyond all values
+                of the training rows, or a variable that is not held was hit in every training
+                task, so that nobody knows its mechanism.
         """
         options = Options(seed, interval, covariates, total)
         num_draws, trained = check_count("num_draws", num_draws), self._known()
@@ -91,6 +93,7 @@ class Interventions:
             _rows(chain, index, held, trained=trained, shape=(num_draws, 1), options=options)[0]
             for index, chain in enumerate(self._chains)
         ]
+        warn_of_far_surroundings(options, trained)
         x, values = np.stack(drawn, 1)[:, :, :, 0], held.values
         leading = ("setting",) if held.is_scan else ()
         if not held.is_scan:
@@ -161,6 +164,7 @@ class Interventions:
             # Without a path nothing moves; the noise of counts, which depends on rates, might.
             effects.append(np.where(path, high - low, 0.0))
             paths.append(path.mean(axis=0))
+        warn_of_far_surroundings(options, trained)
         dims = ("cause", "effect")
         found = {
             **options.summary(np.stack(effects), dims, over=(1,)),

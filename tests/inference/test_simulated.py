@@ -14,14 +14,21 @@ from pyro_metacadi import MetaCaDI, TaskDataset
 from pyro_metacadi.data.counts import CountUnits
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.scaling import Standardizer
-from pyro_metacadi.errors import ConfigError, DataError
+from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.simulated import simulate
 from pyro_metacadi.inference.surroundings import Surroundings
 from pyro_metacadi.inference.user_units import lowest, to_model, to_user
 from pyro_metacadi.models import noise
 from pyro_metacadi.ops.rows import TaskRows
-from tests.helpers import counts_of, evidence_fit, fitted, tiny_estimator, tiny_tasks
+from tests.helpers import (
+    counts_of,
+    evidence_estimator,
+    evidence_fit,
+    fitted,
+    tiny_estimator,
+    tiny_tasks,
+)
 
 NOISES = [name for name in noise.__all__ if name not in ("CountNoise", "Noise")]
 
@@ -223,3 +230,17 @@ def test_covariates_are_those_of_training_rows_or_those_given():
     ]:
         with pytest.raises(error, match=message):
             posterior.predict(covariates=wrong)
+
+
+def test_covariates_and_totals_beyond_all_training_rows_are_warned_of():
+    dose = np.linspace(0, 1, len(tiny_tasks().values))
+    beside = {"dose": dose, "batch": np.where(dose > 0.5, "b1", "b2")}
+    tasks = TaskDataset.from_arrays(tiny_tasks().arrays, covariates=beside)
+    posterior = evidence_estimator(num_draws=20, warmup=10).fit(tasks, progress=False).posterior
+    far = r"covariates, total: .* got 9 at 'dose' \(0 to 1\)\. Beyond these"
+    with pytest.warns(MetaCaDIWarning, match=far) as caught:
+        posterior.predict(covariates={"dose": 9.0, "batch": "b1"}, num_draws=3)
+    assert {warning.filename for warning in caught} == {__file__}
+    with pytest.warns(MetaCaDIWarning, match=far):
+        posterior.causal_effects(["X1"], covariates={"dose": 9}, num_graphs=3)
+    posterior.predict(covariates={"dose": 0.5}, num_draws=3)
