@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def apart(
     if child.returncode < 0:
         raise Failed(f"failed: ended by signal {-child.returncode}")
     if child.returncode:
-        raise Failed(f"failed: {' '.join(_last_line(errors).split())[:300] or 'no message'}")
+        raise Failed(f"failed: {_message(errors)[:300] or 'no message'}")
     try:
         found: Mapping[str, Any] = json.loads(_last_line(output))
     except ValueError as error:
@@ -68,6 +69,18 @@ def end_children_when_terminated() -> None:
         os._exit(128 + number)  # threads that wait for children would start the next
 
     signal.signal(signal.SIGTERM, end)
+
+
+EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Warning|Interrupt)\b", re.MULTILINE)
+APPENDIX = "Trace Shapes:"
+"""Behind it Pyro puts the shapes of all sites."""
+
+
+def _message(errors: str) -> str:
+    """What the last exception says, in all of its lines."""
+    named = list(EXCEPTION.finditer(errors))
+    text = errors[named[-1].start() :] if named else _last_line(errors)
+    return " ".join(text.split(APPENDIX)[0].split())
 
 
 def _last_line(text: str) -> str:

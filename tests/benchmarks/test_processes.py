@@ -17,6 +17,10 @@ what = sys.argv[1]
 if what == "fail":
     print("noise", file=sys.stderr)
     raise ValueError("too  few")
+if what == "fail at length":
+    raise ValueError("at site 'x':\\nexpected a real value\\nTrace Shapes:\\n x | 20 20")
+if what == "exit":
+    sys.exit("no settings")
 if what == "die":
     os.kill(os.getpid(), 9)
 if what == "sleep":
@@ -42,6 +46,8 @@ def test_the_last_line_is_the_outcome(program):
     ("what", "message"),
     [
         ("fail", "failed: ValueError: too few"),
+        ("fail at length", "failed: ValueError: at site 'x': expected a real value"),
+        ("exit", "failed: no settings"),
         ("die", "failed: ended by signal 9"),
         ("silent", "failed: expected JSON, got ''"),
         ("words", "failed: expected JSON, got 'words'"),
