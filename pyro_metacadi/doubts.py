@@ -11,6 +11,7 @@ from pyro_metacadi.errors import MetaCaDIWarning
 from pyro_metacadi.fitted import Fitted
 from pyro_metacadi.inference.conflicts import warn_of
 from pyro_metacadi.inference.posterior import Posterior
+from pyro_metacadi.inference.user_units import counts_rows
 
 __all__ = [
     "warn_if_rows_are_few",
@@ -75,10 +76,11 @@ def warn_if_units_differ(fit: Fitted, posterior: Posterior) -> None:
     """Warn of tasks most of whose variables are, in all rows, beyond all training rows.
 
     A hit moves one variable and what follows from it. Logarithms of what the model saw as raw
-    values move all of them, and would be judged, and found guilty, with confidence.
+    values move all of them, and would be judged, and found guilty, with confidence. So does the
+    depth of counts, which is nothing of the kind: these are not asked.
     """
-    tasks = posterior.tasks
-    if fit.range is None or len(tasks.variables) < FEWEST_VARIABLES:
+    tasks, counts = posterior.tasks, counts_rows(fit.scaling.units)
+    if counts or fit.range is None or len(tasks.variables) < FEWEST_VARIABLES:
         return
     low, high = fit.range
     beyond = [float(((rows.min(0) > high) | (rows.max(0) < low)).mean()) for rows in tasks.arrays]

@@ -62,12 +62,21 @@ def task_column(df: Any, *, task: Any) -> tuple[tuple[str, ...], int]:
     if df.empty:
         raise DataError("rows: expected at least one row, got an empty table. Pass one with rows.")
     names = check_names(df.columns, what="columns")
+    return names, task_position(df, names, task=task)
+
+
+def task_position(df: pd.DataFrame, names: Sequence[str], *, task: Any) -> int:
+    """Where among the names of a table's columns that of the tasks is.
+
+    Raises:
+        DataError: It is none of them.
+    """
     if isinstance(task, str) and task not in names and task in df.index.names:
         raise DataError(
-            f"task column: expected a column, got {task!r}, which is the index. Pass "
+            f"task column: expected a column, got {task!r}, which is the index. Make it one: "
             f"df.reset_index()."
         )
-    return names, position_of(str(task), among=names, what="task column")
+    return position_of(str(task), among=names, what="task column")
 
 
 def task_codes(column: pd.Series) -> tuple[Array, list[str]]:

@@ -13,7 +13,8 @@ from typing import IO, Any
 import pandas as pd
 
 from pyro_metacadi._files import checked_path
-from pyro_metacadi.data.names import check_names, listed, position_of
+from pyro_metacadi.data.frames import task_position
+from pyro_metacadi.data.names import check_names, listed
 from pyro_metacadi.errors import DataError
 
 __all__ = ["read_pieces", "read_table", "told_of"]
@@ -139,8 +140,8 @@ def _parquet_pieces(path: Path, *, size: int, only: str | None) -> Iterator[pd.D
             return
         columns = None
         if only is not None:
-            at = position_of(str(only), among=[str(c) for c in empty.columns], what="task column")
-            columns = [str(empty.columns[at])]
+            there = [str(column) for column in empty.columns]
+            columns = [there[task_position(empty, there, task=only)]]
         for batch in file.iter_batches(
             max(1, size // len(names)), columns=columns, use_threads=False
         ):

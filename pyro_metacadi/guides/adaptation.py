@@ -109,7 +109,10 @@ class MAMLAdaptation(nn.Module):
             (MetaCaDI-Intv-MAML), ``"all"`` those of the observational ones, too
             (MetaCaDI-Full-MAML).
         num_steps: Gradient steps; after none, all tasks have the same mechanisms.
-        learning_rate: α; far above 0.01, steps of observational mechanisms diverge.
+        learning_rate: α.
+        max_norm: To which a task's gradient, all parameters together, is scaled down if it is
+            longer. Without, steps of observational mechanisms diverge: the narrower the noise that
+            is learned, the steeper the loss.
 
     Raises:
         ConfigError: An option is out of range.
@@ -126,10 +129,12 @@ class MAMLAdaptation(nn.Module):
         parameters: Literal["interventional", "all"] = "interventional",
         num_steps: int = 5,
         learning_rate: float = 0.01,
+        max_norm: float = 10.0,
     ) -> None:
         super().__init__()
-        self.adapts = _parts(parameters)
-        self.num_steps, self.learning_rate = _steps(num_steps), _rate(learning_rate)
+        self.adapts, self.num_steps = _parts(parameters), _steps(num_steps)
+        self.learning_rate = _positive("learning_rate", learning_rate, try_=0.01)
+        self.max_norm = _positive("max_norm", max_norm, try_=10)
         self.readout = nn.Parameter(torch.zeros(num_variables, num_features))
 
     def forward(
@@ -155,11 +160,20 @@ class MAMLAdaptation(nn.Module):
                 gradients = torch.autograd.grad(
                     loss.sum(), list(adapted.values()), create_graph=differentiable
                 )
+                rate = self.learning_rate * self._shortened(gradients, num_dims=len(tasks))
                 adapted = {
-                    name: value - self.learning_rate * gradient
+                    name: value - rate.view(*tasks, *[1] * (value.dim() - len(tasks))) * gradient
                     for (name, value), gradient in zip(adapted.items(), gradients, strict=True)
                 }
         return adapted if differentiable else {name: v.detach() for name, v in adapted.items()}
+
+    def _shortened(
+        self, gradients: Sequence[Tensor], *, num_dims: int
+    ) -> Float[Tensor, "*draw task"]:
+        """What each task's gradient is multiplied by."""
+        square = sum(part.square().flatten(num_dims).sum(-1) for part in gradients)
+        # Clamped before the root, whose gradient at 0 is infinite.
+        return self.max_norm / torch.as_tensor(square).clamp(min=self.max_norm**2).sqrt()
 
     def _loss(
         self,
@@ -195,7 +209,7 @@ def _steps(number: Any) -> int:
     return int(number)
 
 
-def _rate(rate: Any) -> float:
-    if not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
-        raise ConfigError(f"learning_rate: expected a number > 0, got {rate!r}. Try 0.01.")
-    return float(rate)
+def _positive(name: str, number: Any, *, try_: float) -> float:
+    if not isinstance(number, Real) or not 0 < float(number) < math.inf:
+        raise ConfigError(f"{name}: expected a number > 0, got {number!r}. Try {try_:g}.")
+    return float(number)

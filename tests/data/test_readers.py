@@ -53,7 +53,11 @@ TWICE = FRAME.set_axis(["a", "arm", "a"], axis=1)
 BAD_FRAMES = {
     "not a frame": (np.ones((2, 2)), "arm", "expected a pandas DataFrame, got ndarray"),
     "no task column": (FRAME, "Arm", r"got 'Arm'\. Did you mean 'arm'"),
-    "task in the index": (FRAME.set_index("arm"), "arm", r"the index. Pass df\.reset_index\(\)"),
+    "task in the index": (
+        FRAME.set_index("arm"),
+        "arm",
+        r"the index. Make it one: df\.reset_index\(\)",
+    ),
     "no name for the task": (FRAME, None, "task column: expected a known name, got 'None'"),
     "missing label": (FRAME.replace("y", None), "arm", "got 1 of 4 missing at column 'arm'"),
     "unhashable": (FRAME.assign(arm=[[1], [2], [1], [3]]), "arm", "hashable labels"),

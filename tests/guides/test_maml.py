@@ -86,8 +86,33 @@ def test_a_step_goes_down_the_gradient_written_by_hand(parameters):
 
 
 @KINDS
-def test_the_outer_gradient_passes_through_the_steps(parameters):
-    options = {"num_steps": 2, "learning_rate": 0.2, "noise": LearnedGaussianNoise}
+def test_a_long_step_is_shortened_and_keeps_its_direction(parameters):
+    batch, options = tiny_batch(dtype=torch.double), {"num_steps": 1, "learning_rate": 0.3}
+    chains = {
+        norm: chain_of(parameters, max_norm=norm, dtype=torch.double, **options)
+        for norm in (1e9, 1e-2)
+    }
+    moved = {}
+    for norm, chain in chains.items():
+        adaptation = chain.guide.adaptation
+        start = {**chain.model.mechanisms.shared(adaptation.adapts), "readout": adaptation.readout}
+        with isolated(0):
+            own = adapt(chain, batch.support, batch.support_mask)
+        steps = [(own[name] - start[name]).detach().flatten(1) for name in own]
+        moved[norm] = torch.cat(steps, 1)  # [task, all parameters]
+    whole, short = moved[1e9], moved[1e-2]
+    assert (whole.norm(dim=1) > 0.3e-2).all()
+    np.testing.assert_allclose(short.norm(dim=1), 0.3e-2)
+    np.testing.assert_allclose(
+        short / short.norm(dim=1, keepdim=True), whole / whole.norm(dim=1, keepdim=True)
+    )
+
+
+@KINDS
+@pytest.mark.parametrize("max_norm", [10.0, 0.1])
+def test_the_outer_gradient_passes_through_the_steps(parameters, max_norm):
+    options = {"num_steps": 2, "learning_rate": 0.2, "max_norm": max_norm}
+    options |= {"noise": LearnedGaussianNoise}
     chain = chain_of(parameters, width=2, dtype=torch.double, **options)
     batch = tiny_batch(dtype=torch.double)
     leaves = [*chain.model.parameters(), *chain.guide.adaptation.parameters()]
@@ -280,6 +305,7 @@ def test_fits_learn_the_start_and_come_back_from_disk(parameters, tmp_path):
         ({"learning_rate": 0.0}, r"learning_rate: expected a number > 0, got 0.0"),
         ({"learning_rate": float("nan")}, r"learning_rate: expected a number > 0, got nan"),
         ({"learning_rate": "fast"}, r"learning_rate: expected a number > 0, got 'fast'"),
+        ({"max_norm": 0}, r"max_norm: expected a number > 0, got 0. Try 10"),
         ({"steps": 3}, r"adaptation: expected a class .*unexpected keyword argument 'steps'"),
     ],
 )
