@@ -8,6 +8,7 @@ or writes to stderr is not written.
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).resolve().parent
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 TIMEOUT = 900  # seconds a cell may take
+ADDRESS, STYLE = re.compile(r" at 0x[0-9a-f]+"), re.compile(r"\bT_[0-9a-f]{5}\b")
 
 
 def main() -> None:
@@ -64,10 +66,13 @@ def steady(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     )
     for index, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{index}", nbformat.from_dict({})
-    for output in outputs(notebook):
+    for number, output in enumerate(outputs(notebook)):
         output.pop("metadata", None)
         if output.output_type != "stream":
             output.metadata = nbformat.from_dict({})
+        for kind, text in output.get("data", {}).items():
+            if kind.startswith("text/"):
+                output.data[kind] = STYLE.sub(f"T_{number:05d}", ADDRESS.sub("", text))
     return notebook
 
 
