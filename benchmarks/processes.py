@@ -71,15 +71,15 @@ def end_children_when_terminated() -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Warning|Interrupt)\b", re.MULTILINE)
+FRAMES = re.compile(r"^Traceback \(most recent call last\):\n(?: .*\n)+", re.MULTILINE)
 APPENDIX = "Trace Shapes:"
 """Behind it Pyro puts the shapes of all sites."""
 
 
 def _message(errors: str) -> str:
     """What the last exception says, in all of its lines."""
-    named = list(EXCEPTION.finditer(errors))
-    text = errors[named[-1].start() :] if named else _last_line(errors)
+    traces = list(FRAMES.finditer(errors))
+    text = errors[traces[-1].end() :] if traces else _last_line(errors)
     return " ".join(text.split(APPENDIX)[0].split())
 
 

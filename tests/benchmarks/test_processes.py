@@ -14,11 +14,19 @@ from benchmarks.processes import Failed, apart, provenance
 PROGRAM = """
 import json, os, sys, time
 what = sys.argv[1]
+Slow = type("Slow", (Exception,), {"__module__": "builtins"})
 if what == "fail":
     print("noise", file=sys.stderr)
     raise ValueError("too  few")
 if what == "fail at length":
     raise ValueError("at site 'x':\\nexpected a real value\\nTrace Shapes:\\n x | 20 20")
+if what == "fail at a rate":
+    raise ValueError("too few\\nError rates are undefined")
+if what == "fail in turn":
+    try:
+        raise ValueError("first")
+    except ValueError as error:
+        raise Slow("and then this") from error
 if what == "exit":
     sys.exit("no settings")
 if what == "die":
@@ -47,6 +55,8 @@ def test_the_last_line_is_the_outcome(program):
     [
         ("fail", "failed: ValueError: too few"),
         ("fail at length", "failed: ValueError: at site 'x': expected a real value"),
+        ("fail at a rate", "failed: ValueError: too few Error rates are undefined"),
+        ("fail in turn", "failed: Slow: and then this"),
         ("exit", "failed: no settings"),
         ("die", "failed: ended by signal 9"),
         ("silent", "failed: expected JSON, got ''"),
