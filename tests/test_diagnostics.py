@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from pyro_metacadi import TaskDataset, diagnostics, simulators
+from pyro_metacadi.diagnostics import overview
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
 from pyro_metacadi.inference.evidence_chain import EvidenceChain
 from pyro_metacadi.inference.posterior import Posterior
@@ -188,6 +189,22 @@ def test_of_tasks_that_are_as_replicated_hardly_any_is_not_explained():
     posterior = SimpleNamespace(replicate=lambda num_draws, seed: log_prob, tasks=tasks)
     odd = ~diagnostics.explained_tasks(posterior)["explained"]
     assert 0 < odd.mean() < 0.006
+
+
+def test_the_task_that_is_named_is_the_one_farthest_beyond_its_limit(monkeypatch):
+    found = xr.Dataset(
+        {
+            "excess": ("task", [4.6, 4.8, 0.1]),
+            "explained": ("task", [False, False, True]),
+            "statistic": ("task", ["all rows", "worst row", "all rows"]),
+        },
+        coords={"task": ["whole", "row", "fine"]},
+    )
+    monkeypatch.setattr(overview, "explained_tasks", lambda *_, **__: found)
+    told = overview.of_tasks(None, num_draws=10, seed=0)
+    assert (told.status, told.value) == ("warn", 4.6)
+    assert told.verdict.startswith("2 task(s) do not")
+    assert "most of all whole." in told.verdict
 
 
 def test_ranks_of_a_calibrated_posterior_are_uniform_and_of_an_overconfident_one_are_not():

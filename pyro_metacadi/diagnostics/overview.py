@@ -3,7 +3,7 @@
 import numpy as np
 
 from pyro_metacadi.diagnostics.agreement import r_hat, restarts
-from pyro_metacadi.diagnostics.explained import explained_tasks
+from pyro_metacadi.diagnostics.explained import NOT_EXPLAINED, explained_tasks
 from pyro_metacadi.diagnostics.finding import Finding
 from pyro_metacadi.diagnostics.weights import pareto_k
 from pyro_metacadi.errors import ConfigError, MetaCaDIError
@@ -124,12 +124,14 @@ def of_tasks(posterior: Posterior, *, num_draws: int, seed: int) -> Finding:
         found = explained_tasks(posterior, num_draws=num_draws, seed=seed)
     except MetaCaDIError as error:
         return _unknown(name, error)
-    value, left = float(found["excess"].max()), found.where(~found["explained"], drop=True)
-    if not left.sizes["task"]:
+    excess, statistic = found["excess"].values, found["statistic"].values
+    worst = int((excess / [NOT_EXPLAINED[str(one)] for one in statistic]).argmax())
+    value, many = float(excess[worst]), int((~found["explained"]).sum())
+    if not many:
         return Finding(name, "ok", "Every task looks as the model would make it.", value)
-    worst = str(left["task"].values[int(left["excess"].values.argmax())])
     verdict = (
-        f"{left.sizes['task']} task(s) do not look as the model would make them, most of all "
-        f"{worst}. Look at its rows: errors of measurement, or an intervention of another kind."
+        f"{many} task(s) do not look as the model would make them, most of all "
+        f"{found['task'].values[worst]}. Look at its rows: errors of measurement, or an "
+        f"intervention of another kind."
     )
     return Finding(name, "warn", verdict, value)
