@@ -183,15 +183,15 @@ def warn_of_always_hit(trained: Trained, *, drawn: Sequence[int] | None = None) 
 
 def warn_of_far_surroundings(options: Options, trained: Trained) -> None:
     """Warn of covariates and totals beyond all training rows (two calls below the user's)."""
-    given = dict(options.covariates or {})
-    seen = {name: trained.tasks.covariates[name] for name in given}
+    seen = trained.tasks.covariates
+    given = [(name, value, seen[name]) for name, value in (options.covariates or {}).items()]
     if options.total is not None:
-        given["total"] = options.total
-        seen["total"] = np.concatenate([b.sum(axis=1) for b in blocks(trained.tasks.values)])
+        totals = np.concatenate([block.sum(axis=1) for block in blocks(trained.tasks.values)])
+        given.append(("total", options.total, totals))
     found = [
-        f"{given[name]:g} at {name!r} ({column.min():g} to {column.max():g})"
-        for name, column in seen.items()
-        if column.dtype.kind in "iuf" and not column.min() <= given[name] <= column.max()
+        f"{value:g} at {name!r} ({column.min():g} to {column.max():g})"
+        for name, value, column in given
+        if column.dtype.kind in "iuf" and not column.min() <= value <= column.max()
     ]
     if found:
         warnings.warn(

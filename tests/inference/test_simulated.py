@@ -15,9 +15,10 @@ from pyro_metacadi.data.counts import CountUnits
 from pyro_metacadi.data.representation import REPRESENTATIONS, Representation
 from pyro_metacadi.data.scaling import Standardizer
 from pyro_metacadi.errors import ConfigError, DataError, MetaCaDIWarning
+from pyro_metacadi.inference.doing import Options, warn_of_far_surroundings
 from pyro_metacadi.inference.evidence import Sampling
 from pyro_metacadi.inference.simulated import simulate
-from pyro_metacadi.inference.surroundings import Surroundings
+from pyro_metacadi.inference.surroundings import Surroundings, Trained
 from pyro_metacadi.inference.user_units import lowest, to_model, to_user
 from pyro_metacadi.models import noise
 from pyro_metacadi.ops.rows import TaskRows
@@ -244,3 +245,12 @@ def test_covariates_and_totals_beyond_all_training_rows_are_warned_of():
     with pytest.warns(MetaCaDIWarning, match=far):
         posterior.causal_effects(["X1"], covariates={"dose": 9}, num_graphs=3)
     posterior.predict(covariates={"dose": 0.5}, num_draws=3)
+
+
+def test_a_total_beyond_is_told_beside_a_covariate_of_that_name():
+    tasks = TaskDataset.from_arrays(np.ones((1, 3, 2)), covariates={"total": [0.0, 1.0, 2.0]})
+    trained = Trained(tasks, None, lambda: np.zeros((1, 2)))
+    both = r"got 9 at 'total' \(0 to 2\), 7 at 'total' \(2 to 2\)\."
+    with pytest.warns(MetaCaDIWarning, match=both):
+        warn_of_far_surroundings(Options(covariates={"total": 9.0}, total=7), trained)
+    warn_of_far_surroundings(Options(covariates={"total": 1.0}, total=2), trained)
