@@ -3,7 +3,8 @@
 Runs what has no file yet, one process and one file per world, seed and method, and prints the
 report. Stop it whenever you like and start it again. ``python -m benchmarks.paper report`` runs
 nothing: it joins the files with the committed table, prints it (mean ± standard deviation over
-seeds, Welch's test against the default) and draws the paper's Figure 2 beside it.
+seeds, Welch's test against the default) and draws the paper's Figure 2 beside it. ``brief``
+prints the short table of README and docs instead.
 
 Settings are tuned on the seeds 0-9; those from 100 on are for reporting only.
 """
