@@ -15,8 +15,8 @@ FEWEST_REPLICATES = 10
 NOT_EXPLAINED = {"all rows": 3.0, "worst row": 4.7}
 """Standard deviations by which replicated rows fit better than the measured ones.
 
-One task in 700 that the model explains has as much: a sum of many rows is about normal, a least one
-of many follows Gumbel's law."""
+About one task in 700 that the model explains has as much by each: a sum of many rows is about
+normal, a least one of many follows Gumbel's law."""
 
 
 def explained_tasks(posterior: Posterior, *, num_draws: int = 100, seed: int = 0) -> xr.Dataset:
