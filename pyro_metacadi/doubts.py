@@ -90,8 +90,8 @@ def warn_if_units_differ(fit: Fitted, posterior: Posterior) -> None:
         warnings.warn(
             f"rows: expected most variables between the least and the largest of the training "
             f"rows, got up to {share:.0f} of {len(tasks.variables)} beyond, in all rows of task "
-            f"{listed(odd)}. Are they in the same units? If not, their targets mean nothing. (A hit "
-            f"that is far off, and moves all these variables, does this as well.)",
+            f"{listed(odd)}. Are they in the same units? If not, their targets mean nothing. (A "
+            f"hit that is far off, and moves all these variables, does this as well.)",
             MetaCaDIWarning,
             stacklevel=3,
         )
