@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 .PHONY: help venv demo test test-arviz1 lint docs format notebooks quick naive accuracy paper runtime clean
 help:
 	@echo "make demo   train on the Sachs flow-cytometry data, write out/sachs/ (under 5 minutes)"
-	@echo "make test   run the test suite (under 10 minutes)"
+	@echo "make test   run the test suite (about 12 minutes)"
 	@echo "make test-arviz1  the ArviZ export on ArviZ 1.x (needs Python 3.12; no torch)"
 	@echo "make lint   ruff and mypy"
 	@echo "make docs   the documentation's site, out/docs/index.html (a minute)"
