@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,7 +24,12 @@ class Failed(RuntimeError):
 
 
 def apart(
-    module: str, arguments: Sequence[str], *, limit: float, threads: int = 1
+    module: str,
+    arguments: Sequence[str],
+    *,
+    limit: float,
+    threads: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Mapping[str, Any]:
     """Run ``python -m module arguments`` and read the JSON of its last line.
 
@@ -32,14 +38,15 @@ def apart(
         arguments: Of the command line.
         limit: Seconds after which it is stopped.
         threads: That libraries may use.
+        environment: Variables that it has beside ours.
 
     Raises:
         Failed: There is no such line.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    variables = {**os.environ, **environment, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         _RUNNING.add(child)
         try:

@@ -31,4 +31,6 @@ class AdditiveKernel(SteinKernel):
         kernels = [torch.exp(-part.square().sum(-1, keepdim=True) / h) for part, h in parts]
         slopes = [k * 2 * part / h for k, (part, h) in zip(kernels, parts, strict=True)]
         total = torch.stack(kernels).sum(0)
-        return total.log().expand_as(difference), torch.cat(slopes, dim=-1) / total
+        # SVGD multiplies matrices of particles, one for each latent, which lie together in memory.
+        matrices = total.log().squeeze(-1).expand(sum(self._sizes), -1, -1).contiguous()
+        return matrices.permute(1, 2, 0), torch.cat(slopes, dim=-1) / total

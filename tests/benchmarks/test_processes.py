@@ -35,7 +35,8 @@ if what == "sleep":
     time.sleep(60)
 if what != "silent":
     print("noise")
-    print(json.dumps({"threads": os.environ["OMP_NUM_THREADS"]}) if what == "ok" else what)
+    variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "KIND")}
+    print(json.dumps(variables) if what == "ok" else what)
 """
 
 
@@ -47,7 +48,9 @@ def program(tmp_path, monkeypatch):
 
 
 def test_the_last_line_is_the_outcome(program):
-    assert apart(program, ["ok"], limit=30, threads=3) == {"threads": "3"}
+    found = apart(program, ["ok"], limit=30, threads=3, environment={"KIND": "of world"})
+    assert found == {"OMP_NUM_THREADS": "3", "KIND": "of world"}
+    assert apart(program, ["ok"], limit=30) == {"OMP_NUM_THREADS": "1", "KIND": None}
 
 
 @pytest.mark.parametrize(
