@@ -205,6 +205,7 @@ def test_report_is_one_page_about_the_model_or_about_new_experiments(fitted, tmp
         ("model -o taken.html --overwrite", "report: expected an earlier report to replace"),
         ("model -o model/r.html", "report: expected a file apart from the inputs"),
         ("model -o .", "report: expected a file, got the folder"),
+        ("model -o r.txt", "report: expected a name that ends in .html, got 'r.txt'"),
         ("nothing -o r.html", "model .*nothing"),
         ("model -o r.html --tasks new.csv", "--tasks and --task: expected both or neither"),
         ("model -o r.html --task run", "--tasks and --task: expected both or neither"),

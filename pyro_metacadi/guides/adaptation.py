@@ -210,6 +210,7 @@ def _steps(number: Any) -> int:
 
 
 def _positive(name: str, number: Any, *, try_: float) -> float:
-    if not isinstance(number, Real) or not 0 < float(number) < math.inf:
+    plain = isinstance(number, Real) and not isinstance(number, bool)
+    if not plain or not 0 < float(number) < math.inf:
         raise ConfigError(f"{name}: expected a number > 0, got {number!r}. Try {try_:g}.")
     return float(number)

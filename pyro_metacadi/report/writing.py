@@ -14,6 +14,8 @@ GENERATOR = '<meta name="generator" content="pyro_metacadi report">'
 """What every report has in its head, so that it is known to be one."""
 
 HEAD_BYTES = 1000
+SUFFIXES = (".html", ".htm")
+"""By which a browser knows a file that lies on a disk."""
 
 
 def check_report_path(path: Any, *, overwrite: bool, inputs: Sequence[Path] = ()) -> Path:
@@ -21,7 +23,7 @@ def check_report_path(path: Any, *, overwrite: bool, inputs: Sequence[Path] = ()
 
     Raises:
         ConfigError: No path; in no folder that can be written; one of the `inputs`, or inside one;
-            there already, unless it is a report to be overwritten.
+            not named as a web page; there already, unless it is a report to be overwritten.
     """
     target = checked_path(path, what="report", error=ConfigError)
     folder = target.absolute().parent
@@ -41,6 +43,11 @@ def check_report_path(path: Any, *, overwrite: bool, inputs: Sequence[Path] = ()
             )
     if target.is_dir():
         raise ConfigError(f"report: expected a file, got the folder '{target}'. Name a file in it.")
+    if target.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"report: expected a name that ends in .html, got '{target}'. Write to "
+            f"'{target.name}.html'."
+        )
     if target.exists():
         _check_replaceable(target, overwrite=overwrite)
     return target

@@ -306,6 +306,7 @@ def test_fits_learn_the_start_and_come_back_from_disk(parameters, tmp_path):
         ({"learning_rate": float("nan")}, r"learning_rate: expected a number > 0, got nan"),
         ({"learning_rate": "fast"}, r"learning_rate: expected a number > 0, got 'fast'"),
         ({"max_norm": 0}, r"max_norm: expected a number > 0, got 0. Try 10"),
+        ({"max_norm": True}, r"max_norm: expected a number > 0, got True. Try 10"),
         ({"steps": 3}, r"adaptation: expected a class .*unexpected keyword argument 'steps'"),
     ],
 )
