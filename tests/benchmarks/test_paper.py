@@ -20,11 +20,12 @@ from benchmarks.paper.brief import brief
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
 from benchmarks.paper.report import KEYS, joined, printed, read_table, summary, welch, write_table
-from benchmarks.paper.runs import COLUMNS, Cell, measure, missing, plan, run, write
+from benchmarks.paper.runs import COLUMNS, EDGES, Cell, measure, missing, plan, run, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS, draw_problem
 from pyro_metacadi import simulators
 from pyro_metacadi.errors import ConfigError
+from pyro_metacadi.inference.draws import SVIChain
 
 QUICK = ["--smoke", "--worlds", "gp", "--methods", "mean_shift,random", "--sims", "1"]
 
@@ -123,6 +124,12 @@ def test_ours_judge_new_tasks_and_say_how_long_it_took():
     assert scores["adapt_seconds"] < scores["fit_seconds"]
     assert 0 <= scores["intv_ap"] <= 1
     assert 0 <= scores["e_shd"] <= 10
+
+
+@pytest.mark.filterwarnings("ignore::pyro_metacadi.errors.MetaCaDIWarning")
+def test_of_training_tasks_graphs_are_drawn_alone(monkeypatch):
+    monkeypatch.delattr(SVIChain, "draw_jointly")  # of targets as well: many minutes with MAML
+    assert set(measure(Cell("gp-imbalanced", 0, "paper", smoke=True))) >= set(EDGES)
 
 
 def test_only_who_is_told_sees_targets(monkeypatch):
