@@ -42,7 +42,7 @@ COLUMNS = (
 )  # fmt: skip
 
 # glibc gives large blocks back to the system at once and gets them anew, zeroed, with the next
-# step: of BaCaDI's that is a third of the time.
+# step: of BaCaDI's that was more than a third of the time.
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
 
 
