@@ -4,7 +4,8 @@ Runs what has no file yet, one process and one file per world, seed and method, 
 report. Stop it whenever you like and start it again. ``python -m benchmarks.paper report`` runs
 nothing: it joins the files with the committed table, prints it (mean ± standard deviation over
 seeds, Welch's test against the default) and draws the paper's Figure 2 beside it. ``brief``
-prints the short table of README and docs instead.
+prints the short table of README and docs instead. From a fresh clone everything is run again;
+``--extend`` runs what the committed table lacks.
 
 Settings are tuned on the seeds 0-9; those from 100 on are for reporting only.
 """
@@ -22,7 +23,7 @@ from benchmarks.accuracy.__main__ import positive
 from benchmarks.paper.brief import brief
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import joined, printed, read_table, write_table
+from benchmarks.paper.report import KEYS, joined, printed, read_table, write_table
 from benchmarks.paper.runs import Cell, measure, missing, plan, write
 from benchmarks.paper.sweep import on_cluster, on_this_machine
 from benchmarks.paper.worlds import KINDS
@@ -77,6 +78,11 @@ def sweep(arguments: argparse.Namespace) -> None:
     seeds = range(arguments.first, arguments.first + arguments.sims)
     wanted = plan(arguments.worlds, arguments.methods, seeds, smoke=arguments.smoke)
     cells = missing(wanted, arguments.files, retry=arguments.retry)
+    if arguments.extend and arguments.table.exists():
+        rows = read_table(arguments.table)
+        kept = rows[rows["error"].isna()] if arguments.retry else rows
+        known = set(kept[KEYS].itertuples(index=False, name=None))
+        cells = [cell for cell in cells if cell[:3] not in known]
     if arguments.scheduler:
         rows = on_cluster(cells, scheduler=arguments.scheduler, limit=arguments.limit)
     else:
@@ -129,6 +135,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--retry", action="store_true", help="run again what failed")
     parser.add_argument(
+        "--extend", action="store_true", help="leave out what the table has, also without files"
+    )
+    parser.add_argument(
         "--smoke", action="store_true", help="small worlds and short runs: does it all work?"
     )
     parser.add_argument(
@@ -137,6 +146,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=TABLE, help="default: %(default)s")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    if arguments.smoke and arguments.extend:
+        parser.error("--extend: the table has no smoke tests. Leave out one of the two.")
     if arguments.smoke:  # never to be taken for the others
         arguments.files /= "smoke"
     return arguments

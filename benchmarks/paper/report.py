@@ -14,7 +14,17 @@ from benchmarks.paper.worlds import KINDS
 from pyro_metacadi._files import staged_file
 from pyro_metacadi.errors import ConfigError
 
-__all__ = ["TESTED", "joined", "mark", "printed", "read_table", "summary", "welch", "write_table"]
+__all__ = [
+    "KEYS",
+    "TESTED",
+    "joined",
+    "mark",
+    "printed",
+    "read_table",
+    "summary",
+    "welch",
+    "write_table",
+]
 
 LOWER_IS_BETTER = ("e_shd", "e_sid")
 TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")

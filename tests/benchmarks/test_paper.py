@@ -206,6 +206,27 @@ def test_what_failed_is_a_row_and_is_run_again_if_asked(tmp_path):
     assert missing(cells, tmp_path, retry=True) == cells[:1]
 
 
+def test_a_committed_table_is_extended_if_asked(tmp_path, capsys):
+    rows = table(row("random", 100), row("mean_shift", 100, error="broke"))
+    write_table(rows, tmp_path / "paper.csv")
+    options = ["--worlds", "gp", "--methods", "random,empty,mean_shift", "--sims", "1"]
+    options += ["--files", str(tmp_path), "--table", str(tmp_path / "paper.csv"), "--extend"]
+    assert main([*options, "--jobs", "1"]) == 0
+    assert {file.name for file in tmp_path.rglob("*.json")} == {"empty-100.json"}
+    assert "1/1 gp 100 empty" in capsys.readouterr().out
+    assert main([*options, "--retry"]) == 0
+    assert "1/1 gp 100 mean_shift" in capsys.readouterr().out
+    found = joined(tmp_path / "paper.csv", tmp_path)
+    assert len(found) == 3
+    assert (found["error"] == "").all()
+
+
+def test_smoke_tests_extend_no_table(capsys):
+    with pytest.raises(SystemExit):
+        main([*QUICK, "--extend"])
+    assert "--extend: the table has no smoke tests." in capsys.readouterr().err
+
+
 def test_a_run_that_fails_or_takes_too_long_says_so(monkeypatch):
     cell = Cell("gp", 0, "full_maml")
     too_long = run(cell, limit=0.5)
