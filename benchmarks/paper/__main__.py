@@ -79,10 +79,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     wanted = plan(arguments.worlds, arguments.methods, seeds, smoke=arguments.smoke)
     cells = missing(wanted, arguments.files, retry=arguments.retry)
     if arguments.extend and arguments.table.exists():
-        rows = read_table(arguments.table)
-        kept = rows[rows["error"].isna()] if arguments.retry else rows
-        known = set(kept[KEYS].itertuples(index=False, name=None))
-        cells = [cell for cell in cells if cell[:3] not in known]
+        cells = beyond(cells, read_table(arguments.table), retry=arguments.retry)
     if arguments.scheduler:
         rows = on_cluster(cells, scheduler=arguments.scheduler, limit=arguments.limit)
     else:
@@ -92,6 +89,13 @@ def sweep(arguments: argparse.Namespace) -> None:
         outcome = row["error"] or f"{row.get('fit_seconds', 0.0):.0f} s"
         name = f"{cell.world} {cell.seed} {cell.method}"
         print(f"{count}/{len(cells)} {name}: {outcome}", flush=True)
+
+
+def beyond(cells: Sequence[Cell], table: pd.DataFrame, *, retry: bool) -> list[Cell]:
+    """Those that the table has no row of; with `retry` also those that failed there."""
+    rows = table[table["error"].isna()] if retry else table
+    known = set(rows[KEYS].itertuples(index=False, name=None))
+    return [cell for cell in cells if cell[:3] not in known]
 
 
 def report(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
