@@ -20,6 +20,7 @@ def read_tasks(
     task: str,
     covariates: Sequence[str] = (),
     groups: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     log_scale: bool = False,
     stream: bool = False,
 ) -> "TaskDataset":
@@ -36,9 +37,8 @@ def read_tasks(
             "--stream: expected values that are fitted as they are, got --log-scale as well. "
             "Write their logarithms to the file."
         )
-    if stream:
-        return TaskDataset.open(path, task=task, covariates=covariates, groups=groups)
-    tasks = TaskDataset.from_csv(path, task=task, covariates=covariates, groups=groups)
+    read = TaskDataset.open if stream else TaskDataset.from_csv
+    tasks = read(path, task=task, covariates=covariates, groups=groups, ignore=ignore)
     if not log_scale:
         return tasks
     import numpy as np

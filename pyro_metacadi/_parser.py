@@ -37,6 +37,7 @@ every variable is judged on its own instead, with that probability before its ro
 --covariate names a column that is no variable but that every variable may depend on, such as dose
 or cell type: numbers are quantities, text names groups. --group is for groups that may be written
 as numbers, such as batch 1. Give them once for each column. `adapt` remembers and needs them too.
+--ignore leaves a column out, such as an identifier of samples; give it to `adapt` as well.
 --stream leaves the rows of a file that is larger than memory on disk; it needs --engine svi, and
 room beside the file for 8 bytes a value, for each of several processes.
 --observational names an experiment that is known to hit nothing, --known-targets a table with the
@@ -108,6 +109,11 @@ def build_parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
         _add_output(command, required=command is not adapt)
     for command in (fit, tune):
         _add_covariates(command)
+    for command in (fit, tune, adapt, report):
+        command.add_argument(
+            "--ignore", action="append", default=[], metavar="COLUMN",
+            help="to be left out, such as an identifier of samples; may be given again",
+        )  # fmt: skip
     for command in (fit, adapt, report):
         _add_known_targets(command)
     for command in (fit, adapt, tune, report):
@@ -195,7 +201,9 @@ def _add_fitting(command: argparse.ArgumentParser) -> None:
 
 def _add_output(command: argparse.ArgumentParser, *, required: bool) -> None:
     default = "" if required else "; default: the data's name + '-targets'"
-    command.add_argument("--out", type=_path, required=required, help=f"folder to write{default}")
+    command.add_argument(
+        "-o", "--out", type=_path, required=required, help=f"folder to write{default}"
+    )
     command.add_argument(
         "--overwrite", action="store_true", help="replace the folder of an earlier run"
     )

@@ -48,7 +48,7 @@ def add_tune_options(command: argparse.ArgumentParser) -> None:
         "--steps", type=positive, help="of each fit; default: as needed", metavar="N"
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
-    command.add_argument("--out", type=_file, help="CSV file to write", metavar="FILE")
+    command.add_argument("-o", "--out", type=_file, help="CSV file to write", metavar="FILE")
     command.add_argument("--overwrite", action="store_true", help="replace the file")
     command.add_argument("--seed", type=int, default=0, help="fixes all chance; default: 0")
 

@@ -95,6 +95,7 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
         task=args.task,
         covariates=args.covariate,
         groups=args.group,
+        ignore=args.ignore,
         log_scale=args.log_scale,
         stream=args.stream,
     )
@@ -149,10 +150,10 @@ def _report(args: argparse.Namespace) -> None:
             "--tasks and --task: expected both or neither, got one. Give the file of new "
             "experiments, and its column that names them."
         )
-    if args.tasks is None and (args.observational or args.known_targets):
+    if args.tasks is None and (args.observational or args.known_targets or args.ignore):
         raise ConfigError(
-            "--observational and --known-targets: expected new experiments that they tell of, got "
-            "no --tasks. What is known of training experiments is declared at `metacadi fit`."
+            "--observational, --known-targets and --ignore: expected new experiments that they "
+            "tell of, got no --tasks. Those of training experiments are options of `metacadi fit`."
         )
     inputs = _inputs(args.model, args.tasks, args.known_targets)
     check_report_path(args.out, overwrite=args.overwrite, inputs=inputs)
@@ -183,6 +184,7 @@ def _new_tasks(
         task=args.task,
         covariates=[name for name in model.covariates if name not in groups],
         groups=groups,
+        ignore=args.ignore,
         log_scale=record.get("log_scale", False),
     )
     return _declared(tasks, args)
@@ -198,7 +200,13 @@ def _declared(tasks: Any, args: argparse.Namespace) -> Any:
 
 def _tune(args: argparse.Namespace) -> None:
     check_table(args)
-    tasks = read_tasks(args.data, task=args.task, covariates=args.covariate, groups=args.group)
+    tasks = read_tasks(
+        args.data,
+        task=args.task,
+        covariates=args.covariate,
+        groups=args.group,
+        ignore=args.ignore,
+    )
     print(tuned(tasks, args))
 
 

@@ -210,6 +210,7 @@ def test_report_is_one_page_about_the_model_or_about_new_experiments(fitted, tmp
         ("model -o r.html --tasks new.csv", "--tasks and --task: expected both or neither"),
         ("model -o r.html --task run", "--tasks and --task: expected both or neither"),
         ("model -o r.html --observational a", "expected new experiments that they tell of"),
+        ("model -o r.html --ignore a", "--ignore: expected new experiments that they tell of"),
         ("model", "the following arguments are required: -o/--out"),
     ],
 )
@@ -230,6 +231,22 @@ def test_a_target_prior_makes_targets_independent(fitted, tmp_path):
     assert run(*arguments, tmp_path / "model") == 0
     hyperparameters = MetaCaDI.load(tmp_path / "model")._fit.scaling.evidence.hyperparameters
     assert (hyperparameters.target_prior, hyperparameters.num_targets) == (0.3, None)
+
+
+def test_columns_are_left_out_if_asked(fitted, tmp_path, capsys):
+    frame = pd.read_csv(fitted / "world" / "tasks.csv")
+    frame.insert(0, "sample", [f"s{number}" for number in range(len(frame))])
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    table, ignore = (tmp_path / "data.csv", *FIT[:2]), ("--ignore", "sample")
+    assert run("fit", *table, *FIT[2:], *ignore, "-o", tmp_path / "model") == 0
+    assert "sample" not in MetaCaDI.load(tmp_path / "model").posterior.edge_probs["child"]
+    assert run("adapt", tmp_path / "model", *table, *ignore, "-o", tmp_path / "found") == 0
+    capsys.readouterr()
+    assert run("adapt", tmp_path / "model", *table, "-o", tmp_path / "other") == 2
+    assert "column 'sample'" in (message := error_line(capsys))
+    assert "Ignore the column when reading" in message
+    assert run("fit", *table, "--ignore", "sampel", "-o", tmp_path / "other") == 2
+    assert "ignored column: expected a known name, got 'sampel'" in error_line(capsys)
 
 
 def test_a_file_that_stays_on_disk_gives_the_same_model(fitted, tmp_path):
@@ -343,7 +360,7 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
     ("argv", "message"),
     [
         ("", r"required: COMMAND\. Try `metacadi --help`"),
-        ("fit", r"required: data, --task, --out\. Try `metacadi fit --help`"),
+        ("fit", r"required: data, --task, -o/--out\. Try `metacadi fit --help`"),
         ("fti data.csv", r"invalid choice: 'fti'"),
         ("fit {data} --task task --out new --steps 0", r"--steps: expected a whole number from 1"),
         ("fit {data} --task task --out new --seed x", r"--seed: invalid int value: 'x'"),
@@ -379,7 +396,7 @@ def test_an_empty_folder_may_be_the_output(tmp_path):
         ("adapt {model} {data} --task task --out new --top 0", r"--top: expected"),
         ("simulate", r"required: SIMULATOR\. Try `metacadi simulate --help`"),
         ("simulate dream --out new", r"invalid choice: 'dream'"),
-        ("simulate gp-anm", r"required: --out\. Try `metacadi simulate gp-anm --help`"),
+        ("simulate gp-anm", r"required: -o/--out\. Try `metacadi simulate gp-anm --help`"),
         ("simulate nn-anm --out new --mean 2", r"unrecognized arguments: --mean"),
         ("simulate nn-anm --out new --rows 0", r"--rows: expected a whole number from 1"),
         ("simulate nn-anm --out new --targets 2", r"expected a value only with num_tasks"),

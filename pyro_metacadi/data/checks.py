@@ -90,7 +90,8 @@ def warn_about(tasks: TaskDataset) -> None:
     if names:
         messages.append(
             f"variables: expected values that vary over the tasks, got a constant at column "
-            f"{listed(names)}. Nothing can be learned about it: choose others with .select(...)."
+            f"{listed(names)}. Nothing can be learned about it: ignore it when reading, or "
+            f".select(...) others."
         )
     if short:
         messages.append(

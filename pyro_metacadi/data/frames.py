@@ -17,7 +17,7 @@ __all__ = ["check_labels", "grouped_rows", "joined_frame", "task_codes", "task_c
 
 
 def grouped_rows(
-    df: Any, *, task: Any, covariates: Any = (), groups: Any = ()
+    df: Any, *, task: Any, covariates: Any = (), groups: Any = (), ignore: Any = ()
 ) -> tuple[list[Array], list[str], list[str], dict[str, Any]]:
     """Group the rows of a DataFrame by its column `task`.
 
@@ -33,19 +33,27 @@ def grouped_rows(
     quantities = check_names(covariates, what="covariates")
     labelled = check_names(groups, what="groups")
     others = check_names((*quantities, *labelled), what="covariates")
-    if names[at] in others:
-        raise DataError(
-            f"covariates: expected others than the task column, got {names[at]!r}. Leave it out."
-        )
-    known = [name for name in names if name != names[at]]
-    beside = [names.index(known[position_of(one, among=known, what="covariate")]) for one in others]
+    ignored = check_names(ignore, what="ignored columns")
+    check_names((*others, *ignored), what="covariates and ignored columns")
+    beside = _places(others, names, at=at, what="covariate")
+    left_out = (at, *beside, *_places(ignored, names, at=at, what="ignored column"))
     order = np.argsort(codes, kind="stable")
-    rows = _cells(df.drop(columns=df.columns[[at, *beside]]))[order]
+    rows = _cells(df.drop(columns=df.columns[list(left_out)]))[order]
     arrays = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
-    variables = [name for place, name in enumerate(names) if place not in (at, *beside)]
+    variables = [name for place, name in enumerate(names) if place not in left_out]
     columns: dict[str, Any] = {names[place]: df.iloc[order, place] for place in beside}
     columns |= {name: as_text(columns[name]) for name in labelled}
     return arrays, variables, labels, columns
+
+
+def _places(chosen: Sequence[str], names: Sequence[str], *, at: int, what: str) -> list[int]:
+    """Where the chosen columns are, of which that of the tasks, `at`, may be none."""
+    if names[at] in chosen:
+        raise DataError(
+            f"{what}s: expected others than the task column, got {names[at]!r}. Leave it out."
+        )
+    known = [name for name in names if name != names[at]]
+    return [names.index(known[position_of(name, among=known, what=what)]) for name in chosen]
 
 
 def task_column(df: Any, *, task: Any) -> tuple[tuple[str, ...], int]:

@@ -43,6 +43,7 @@ def map_table(
     task: str,
     covariates: Sequence[str],
     groups: Sequence[str],
+    ignore: Sequence[str],
     cache: str | os.PathLike[str] | None,
 ) -> Parts:
     """Copy the rows of a file, task after task, to a file without a name, and map it.
@@ -59,8 +60,9 @@ def map_table(
         with _scratch(folder) as scratch:
             copy = _Copy(scratch, folder, num_rows)
             pieces = read_pieces(path, size=PIECE, task=task, groups=groups, dtypes=dtypes)
+            named = {"covariates": covariates, "groups": groups, "ignore": ignore}
             for frame in pieces:
-                copy.add(*grouped_rows(frame, task=task, covariates=covariates, groups=groups))
+                copy.add(*grouped_rows(frame, task=task, **named))
             return copy.mapped()
 
 

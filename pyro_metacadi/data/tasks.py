@@ -101,7 +101,13 @@ class TaskDataset:
 
     @classmethod
     def from_dataframe(
-        cls, df: Any, *, task: Any, covariates: Sequence[str] = (), groups: Sequence[str] = ()
+        cls,
+        df: Any,
+        *,
+        task: Any,
+        covariates: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        ignore: Sequence[str] = (),
     ) -> "TaskDataset":
         """Build a dataset from a pandas DataFrame that holds all tasks.
 
@@ -112,6 +118,7 @@ class TaskDataset:
             covariates: Columns that are no variables of the graph, but that every variable may
                 depend on: numbers are quantities, text and categories name groups.
             groups: Further covariates, which name groups even where they are numbers.
+            ignore: Columns that are left out, such as identifiers of samples.
 
         Raises:
             DataError: As `from_arrays`; also a missing column or label.
@@ -119,7 +126,7 @@ class TaskDataset:
         from pyro_metacadi.data.frames import grouped_rows
 
         arrays, variables, labels, beside = grouped_rows(
-            df, task=task, covariates=covariates, groups=groups
+            df, task=task, covariates=covariates, groups=groups, ignore=ignore
         )
         return cls.from_arrays(arrays, variables=variables, tasks=labels, covariates=beside)
 
@@ -131,6 +138,7 @@ class TaskDataset:
         task: str,
         covariates: Sequence[str] = (),
         groups: Sequence[str] = (),
+        ignore: Sequence[str] = (),
     ) -> "TaskDataset":
         """Build a dataset from a .csv, .tsv (either may end in .gz) or .parquet file with a header.
 
@@ -139,6 +147,7 @@ class TaskDataset:
             task: Name of the column that says which task a row is from.
             covariates: As in `from_dataframe`.
             groups: As in `from_dataframe`; labels are read as they are written (``01``).
+            ignore: As in `from_dataframe`.
 
         Raises:
             DataError: As `from_dataframe`; also a file that cannot be read. Names the path.
@@ -147,7 +156,9 @@ class TaskDataset:
 
         frame = read_table(path, task=task, groups=groups)
         try:
-            return cls.from_dataframe(frame, task=task, covariates=covariates, groups=groups)
+            return cls.from_dataframe(
+                frame, task=task, covariates=covariates, groups=groups, ignore=ignore
+            )
         except DataError as error:
             raise DataError(f"file {os.fspath(path)!r}: {error}") from error
 
@@ -159,6 +170,7 @@ class TaskDataset:
         task: str,
         covariates: Sequence[str] = (),
         groups: Sequence[str] = (),
+        ignore: Sequence[str] = (),
         cache: str | os.PathLike[str] | None = None,
     ) -> "TaskDataset":
         """Build the dataset that `from_csv` would, without ever holding all rows in memory.
@@ -169,10 +181,11 @@ class TaskDataset:
         methods of this class return.
 
         Args:
-            path: As in `from_csv`, like the next three.
+            path: As in `from_csv`, like the next four.
             task: Name of the column that says which task a row is from.
             covariates: As in `from_dataframe`.
             groups: As in `from_dataframe`.
+            ignore: As in `from_dataframe`.
             cache: An existing folder for the copy, on a disk (``/tmp`` may be in memory); by
                 default that of `path`.
 
@@ -181,8 +194,8 @@ class TaskDataset:
         """
         from pyro_metacadi.data.streaming import map_table
 
-        parts = map_table(path, task=task, covariates=covariates, groups=groups, cache=cache)
-        return cls(*parts)
+        named = {"covariates": covariates, "groups": groups, "ignore": ignore}
+        return cls(*map_table(path, task=task, **named, cache=cache))
 
     @classmethod
     def from_memmap(
@@ -313,7 +326,7 @@ class TaskDataset:
             raise DataError(
                 f"variables: expected the same {len(names)} names, got "
                 f"{listed(missing) or 'none'} missing and {listed(unknown) or 'none'} unknown. "
-                f"Rename the columns or choose them with .select(...)."
+                f"Rename columns, ignore some when reading, or .select(...) others."
             )
         return self.select(names)
 

@@ -234,7 +234,7 @@ _WRONG: tuple[tuple[Callable[[Array], Array], bool, str, str], ...] = (
         _not_numbers,
         True,
         "values that are no numbers",
-        "Leave the column out, write it in numbers, or name it in groups=.",
+        "Ignore the column when reading, write it in numbers, or name it among the groups.",
     ),
     (
         _strings,

@@ -158,6 +158,40 @@ def test_unknown_columns_are_refused(covariates, message):
         TaskDataset.from_dataframe(frame, task="run", covariates=covariates)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet"])
+def test_ignored_columns_are_as_if_they_were_not_there(tmp_path, suffix):
+    frame = with_covariates().to_dataframe(task="run")
+    plain = TaskDataset.from_dataframe(frame, task="run", groups=["batch"], covariates=["dose"])
+    frame.insert(1, "sample", [f"s{number}" for number in range(len(frame))])
+    frame["depth"] = np.nan
+    columns = {"covariates": ["dose"], "groups": ["batch"], "ignore": ["sample", "depth"]}
+    assert TaskDataset.from_dataframe(frame, task="run", **columns) == plain
+    path = tmp_path / f"data{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if "tsv" in suffix else ",")
+    assert TaskDataset.from_csv(path, task="run", **columns) == plain
+    assert TaskDataset.open(path, task="run", **columns) == plain
+
+
+@pytest.mark.parametrize(
+    ("ignore", "message"),
+    [
+        (["tpye"], "ignored column: expected a known name, got 'tpye'. Did you mean 'type'"),
+        (["run"], "ignored columns: expected others than the task column, got 'run'"),
+        ("type", "ignored columns: expected a sequence of names, got 'type'"),
+        (["type", "type"], "'type' more than once"),
+        (["dose"], "covariates and ignored columns: .* 'dose' more than once"),
+        (["g", "type"], "at least one variable"),
+    ],
+)
+def test_columns_that_cannot_be_ignored_are_refused(ignore, message):
+    frame = pd.DataFrame({"g": [1.0], "type": ["x"], "run": ["t"], "dose": [2.0]})
+    with pytest.raises(DataError, match=message):
+        TaskDataset.from_dataframe(frame, task="run", covariates=["dose"], ignore=ignore)
+
+
 def test_joining_needs_the_same_covariates_of_the_same_kind():
     data = with_covariates()
     with pytest.raises(DataError, match="'batch', 'dose' missing"):
