@@ -4,7 +4,7 @@ Runs what has no file yet, one process and one file per world, seed and method, 
 report. Stop it whenever you like and start it again. ``python -m benchmarks.paper report`` runs
 nothing: it joins the files with the committed table, prints it (mean ± standard deviation over
 seeds, Welch's test against the default) and draws the paper's Figure 2 beside it. ``brief``
-prints the short table of README and docs instead. From a fresh clone everything is run again;
+prints the tables of README and docs instead. From a fresh clone everything is run again;
 ``--extend`` runs what the committed table lacks.
 
 Settings are tuned on the seeds 0-9; those from 100 on are for reporting only.
@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.accuracy.__main__ import positive
-from benchmarks.paper.brief import brief
+from benchmarks.paper.brief import pages
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
 from benchmarks.paper.report import KEYS, joined, printed, read_table, write_table
@@ -47,13 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.action == "run":
             sweep(arguments)
         table = joined(None if arguments.smoke else arguments.table, arguments.files)
+        if table.empty:
+            raise ConfigError(
+                f"runs: expected some, got none in {arguments.table} and {arguments.files}. Run "
+                "them first, or pass others."
+            )
         if arguments.action == "brief":
-            print(brief(table))
+            print(pages(table))
         else:
             report(table, arguments)
     except (ConfigError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped; what has ended is kept. The same command goes on.", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -63,6 +71,8 @@ def check_paths(arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: A folder is none, or the table is no such table.
     """
+    if arguments.extend and not arguments.table.exists():
+        raise ConfigError(f"table: expected one to extend, got {arguments.table}. Pass another.")
     for name, folder in (("files", arguments.files), ("table", arguments.table.parent)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +88,7 @@ def sweep(arguments: argparse.Namespace) -> None:
     seeds = range(arguments.first, arguments.first + arguments.sims)
     wanted = plan(arguments.worlds, arguments.methods, seeds, smoke=arguments.smoke)
     cells = missing(wanted, arguments.files, retry=arguments.retry)
-    if arguments.extend and arguments.table.exists():
+    if arguments.extend:
         cells = beyond(cells, read_table(arguments.table), retry=arguments.retry)
     if arguments.scheduler:
         rows = on_cluster(cells, scheduler=arguments.scheduler, limit=arguments.limit)
@@ -93,7 +103,7 @@ def sweep(arguments: argparse.Namespace) -> None:
 
 def beyond(cells: Sequence[Cell], table: pd.DataFrame, *, retry: bool) -> list[Cell]:
     """Those that the table has no row of; with `retry` also those that failed there."""
-    rows = table[table["error"].isna()] if retry else table
+    rows = table[table["error"] == ""] if retry else table
     known = set(rows[KEYS].itertuples(index=False, name=None))
     return [cell for cell in cells if cell[:3] not in known]
 
@@ -101,7 +111,7 @@ def beyond(cells: Sequence[Cell], table: pd.DataFrame, *, retry: bool) -> list[C
 def report(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     """Print the table; write it and the figure, unless it is a smoke test's."""
     print(printed(table))
-    if len(table) and not arguments.smoke:
+    if not arguments.smoke:
         write_table(table, arguments.table)
         if (table["error"] == "").any():
             draw_figure(table).savefig(arguments.table.with_suffix(".png"))
@@ -125,7 +135,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         )  # fmt: skip
     parser.add_argument(
         "--sims", type=positive, default=20, metavar="N",
-        help="seeds, default 20; methods that take minutes run on the first five",
+        help="the first so many seeds, default 20; methods that take minutes run on five at most",
     )  # fmt: skip
     parser.add_argument(
         "--first", type=seed, default=FIRST_SEED, metavar="SEED", help="default: 100"

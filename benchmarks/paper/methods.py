@@ -45,18 +45,20 @@ class Method:
     """A row of the table.
 
     Attributes:
+        title: Its name in pages.
         find: Runs it on a problem; shorter, if the second argument says so.
         kind: ``"ours"``, ``"baseline"``, ``"told"`` (a baseline that knows all targets),
             ``"floor"`` or ``"ceiling"``.
-        num_seeds: On the first so many seeds: five where a run takes over two minutes.
+        long: Whether a run takes about two minutes or more: then it has the first seeds only.
         edges: Whether the graph is its own finding.
         targets: Whether the targets are.
         suits: Whether it can be run on a kind of world.
     """
 
+    title: str
     find: Callable[[Problem, bool], Found]
     kind: str
-    num_seeds: int = 20
+    long: bool = False
     edges: bool = True
     targets: bool = True
     suits: Callable[[Kind], bool] = lambda kind: True
@@ -121,14 +123,14 @@ def ceiling(problem: Problem, smoke: bool) -> Found:
     return Found(Judged(found.edge_probs, targets, found.sample), 0.0, seconds)
 
 
-def _ours(num_seeds: int, build: Callable[[], MetaCaDI]) -> Method:
-    return Method(partial(model, build=lambda problem: build()), "ours", num_seeds)
+def _ours(title: str, build: Callable[[], MetaCaDI], *, long: bool = False) -> Method:
+    return Method(title, partial(model, build=lambda problem: build()), "ours", long)
 
 
-def _baseline(name: str, num_seeds: int = 20, *, kind: str = "baseline") -> Method:
+def _baseline(name: str, title: str, kind: str = "baseline", *, long: bool = False) -> Method:
     facts = baselines.METHODS[name]
     find = partial(baseline, name=name)
-    return Method(find, kind, num_seeds, edges=facts.edges, targets=facts.targets)
+    return Method(title, find, kind, long, edges=facts.edges, targets=facts.targets)
 
 
 # Chosen on the tuning seeds 0-2 (Intv-MAML, worlds of ten variables, 1000 steps: target AP of .01,
@@ -137,33 +139,43 @@ def _baseline(name: str, num_seeds: int = 20, *, kind: str = "baseline") -> Meth
 INNER_RATES = {"interventional": 0.1, "all": 0.03}
 
 
-def _maml(parameters: str) -> Method:
+def _maml(title: str, parameters: str) -> Method:
     rate = INNER_RATES[parameters]
     adaptation = partial(MAMLAdaptation, parameters=parameters, learning_rate=rate)
-    return _ours(5, lambda: MetaCaDI.paper(adaptation=adaptation))
+    return _ours(title, lambda: MetaCaDI.paper(adaptation=adaptation), long=True)
 
 
 METHODS: Mapping[str, Method] = {
-    DEFAULT: _ours(20, MetaCaDI),
-    "paper": _ours(20, MetaCaDI.paper),
-    "shared": _ours(20, lambda: MetaCaDI.paper(predictor=SharedDeepSets)),
-    "intv_maml": _maml("interventional"),
-    "full_maml": _maml("all"),
-    "jci_pc": _baseline("jci_pc"),
-    "utigsp": _baseline("utigsp"),
-    "gies": _baseline("gies", 5, kind="told"),
-    "dcdi_g": _baseline("dcdi_g"),
-    "bacadi": _baseline("bacadi", 5),
-    "bacadi_uniform": _baseline("bacadi_uniform", 5),
-    "linear_gaussian": _baseline("linear_gaussian"),
-    "mean_shift": _baseline("mean_shift", kind="floor"),
-    "variance_ratio": _baseline("variance_ratio", kind="floor"),
-    "random": _baseline("random", kind="floor"),
-    "empty": _baseline("empty", kind="floor"),
+    DEFAULT: _ours("`MetaCaDI()`", MetaCaDI),
+    "paper": _ours("`MetaCaDI.paper()`", MetaCaDI.paper),
+    "shared": _ours(
+        "`paper()`, one predictor for all variables",
+        lambda: MetaCaDI.paper(predictor=SharedDeepSets),
+    ),
+    "intv_maml": _maml("`paper()`, Intv-MAML", "interventional"),
+    "full_maml": _maml("`paper()`, Full-MAML", "all"),
+    "jci_pc": _baseline("jci_pc", "JCI-PC"),
+    "utigsp": _baseline("utigsp", "UT-IGSP"),
+    "gies": _baseline("gies", "GIES (is told all targets)", "told", long=True),
+    "dcdi_g": _baseline("dcdi_g", "DCDI-G"),
+    "bacadi": _baseline("bacadi", "BaCaDI", long=True),
+    "bacadi_uniform": _baseline("bacadi_uniform", "BaCaDI, particles alike", long=True),
+    "linear_gaussian": _baseline("linear_gaussian", "linear-Gaussian"),
+    "mean_shift": _baseline("mean_shift", "mean shift", "floor"),
+    "variance_ratio": _baseline("variance_ratio", "variance ratio", "floor"),
+    "random": _baseline("random", "random graph and targets", "floor"),
+    "empty": _baseline("empty", "empty graph", "floor"),
     "true_graph": Method(
+        "`MetaCaDI()` that knows the graph",
         partial(model, build=lambda problem: MetaCaDI(graph_prior=problem.world.adjacency)),
         "ceiling",
         edges=False,
     ),
-    "ceiling": Method(ceiling, "ceiling", edges=False, suits=lambda kind: kind.density),
+    "ceiling": Method(
+        "all known but the targets",
+        ceiling,
+        "ceiling",
+        edges=False,
+        suits=lambda kind: kind.density,
+    ),
 }

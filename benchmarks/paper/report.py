@@ -51,7 +51,7 @@ def joined(table: Path | None, files: Path) -> pd.DataFrame:
     """Rows of the table and of the files: of each run the latest that did not fail.
 
     Raises:
-        ConfigError: The table has other columns.
+        ConfigError: The table is none (see `read_table`).
     """
     old = read_table(table) if table is not None and table.exists() else pd.DataFrame()
     new = pd.DataFrame([row for file in sorted(files.glob("*/*.json")) if (row := read(file))])
@@ -70,16 +70,21 @@ def read_table(path: Path) -> pd.DataFrame:
     """The rows of a CSV that `write_table` wrote.
 
     Raises:
-        ConfigError: It has other columns.
+        ConfigError: It has other columns, or rows that no run has.
     """
-    texts = ("world", "method", "error", "commit", "machine", "torch", "python", "date")
     try:
-        rows = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
-    except ValueError as error:  # pandas' own are of this kind
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if tuple(rows.columns) != COLUMNS:
+            raise ValueError("the columns " + ", ".join(map(str, rows.columns))[:100])
+        scores = rows[list(SCORES)].replace("", "nan").astype(float)
+        rows = rows.assign(**scores).astype({"seed": int})
+        bare = scores.isna().all(axis=1) & (rows["error"] == "")
+        absurd = bare | scores.isin([np.inf, -np.inf]).any(axis=1)
+        if absurd.any():
+            at = int(absurd.argmax())
+            raise ValueError(f"neither finite scores nor an error in row {at + 1}")
+    except (OSError, ValueError) as error:  # pandas' own are of the latter kind
         raise ConfigError(f"{path}: expected a table of runs, got: {error}. {REMEDY}") from error
-    if tuple(rows.columns) != COLUMNS:
-        got = ", ".join(map(str, rows.columns))[:100]
-        raise ConfigError(f"{path}: expected the columns of a table of runs, got {got}. {REMEDY}")
     return rows
 
 

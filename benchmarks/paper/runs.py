@@ -41,6 +41,9 @@ COLUMNS = (
     "world", "seed", "method", *SCORES, "error", "commit", "machine", "torch", "python", "date",
 )  # fmt: skip
 
+FEW_SEEDS = 5
+"""Of methods that take minutes."""
+
 # glibc gives large blocks back to the system at once and gets them anew, zeroed, with the next
 # step: of BaCaDI's that was more than a third of the time.
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
@@ -68,7 +71,7 @@ def plan(
         for world in worlds
         for position, seed in enumerate(seeds)
         for name in methods
-        if METHODS[name].suits(KINDS[world]) and position < METHODS[name].num_seeds
+        if METHODS[name].suits(KINDS[world]) and (position < FEW_SEEDS or not METHODS[name].long)
     ]
 
 
@@ -130,13 +133,14 @@ def run(cell: Cell, *, limit: float) -> dict[str, Any]:
     Returns:
         A row: its scores, or what went wrong as ``error``.
     """
+    origin = _origin()  # of the code that runs, whatever is committed meanwhile
     try:
         scores = apart(
             "benchmarks.paper", ["--one", json.dumps(cell)], limit=limit, environment=KEPT_MEMORY
         )
     except Failed as error:
-        return failed(cell, str(error))
-    return {**failed(cell, ""), **scores}
+        return {**failed(cell, str(error)), **origin}
+    return {**failed(cell, ""), **scores, **origin}
 
 
 def failed(cell: Cell, error: str) -> dict[str, Any]:

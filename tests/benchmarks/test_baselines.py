@@ -103,8 +103,21 @@ def told(tasks, targets):
     return tasks.with_known_targets(targets)
 
 
+def failing(name, reason):
+    """A method that a test shows to fail."""
+    marks = (_skipped(name), pytest.mark.xfail(strict=True, reason=reason))
+    return pytest.param(name, marks=marks)
+
+
 @pytest.mark.usefixtures("enough_steps")
-@pytest.mark.parametrize("name", among(SOLVERS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *among(SOLVERS),
+        failing("bacadi_uniform", "most particles stay at other graphs; weights find those that do"
+                " not"),
+    ],
+)  # fmt: skip
 def test_an_easy_world_is_solved(name):
     tasks, adjacency, targets = permuted(*collider())  # no help to who breaks ties by position
     found = baselines.fit(name, told(tasks, targets), seed=0)
@@ -112,6 +125,22 @@ def test_an_easy_world_is_solved(name):
     assert scores["edge_ap"] > 0.9
     assert scores["e_shd"] < 1
     assert scores["intv_ap"] > 0.95
+
+
+@pytest.mark.usefixtures("enough_steps")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *among(name for name in SOLVERS if name not in ("gies", "utigsp")),
+        failing("utigsp", "it compares with controls; all rows together are a poor one of 5 tasks"),
+    ],
+)
+def test_most_is_found_where_no_task_is_known_to_be_a_control(name):
+    tasks, adjacency, targets = permuted(*collider(sizes=(200,) * 5))
+    found = baselines.fit(name, tasks.with_known_targets(None), seed=0)
+    scores = metrics.evaluate(found, adjacency=adjacency, intervention_targets=targets)
+    assert scores["e_shd"] < 1.5
+    assert scores["intv_ap"] > 0.35  # chance is .2
 
 
 @pytest.mark.parametrize(
@@ -127,13 +156,14 @@ def test_who_is_changed_most_is_suspected_most(name, value, scale):
 
 @pytest.mark.usefixtures("enough_steps")
 @pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("name", among(SOLVERS))
+@pytest.mark.parametrize("name", among((*SOLVERS, "bacadi_uniform")))
 def test_a_pair_is_oriented(name, backwards):
     problem = pair(**PAIRS.get(name, {}))
     tasks, _, targets = permuted(*problem) if backwards else problem
     found = baselines.fit(name, told(tasks, targets), seed=0)
-    assert found.edge_probs.sel(parent="X1", child="X2") > 0.9
-    assert found.edge_probs.sel(parent="X2", child="X1") < 0.1
+    doubt = 0.25 if name == "bacadi_uniform" else 0.1  # two or three of its particles are wrong
+    assert found.edge_probs.sel(parent="X1", child="X2") > 1 - doubt
+    assert found.edge_probs.sel(parent="X2", child="X1") < doubt
     hit = targets.any(1)
     assert (found.target_probs.values.argmax(1) == targets.argmax(1))[hit].all()
 

@@ -16,7 +16,7 @@ from benchmarks.accuracy.worlds import draw_problem as draw_accuracy_problem
 from benchmarks.baselines import bacadi, dcdi_g
 from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
-from benchmarks.paper.brief import brief
+from benchmarks.paper.brief import beside_published, brief, groups
 from benchmarks.paper.figure import draw_figure
 from benchmarks.paper.methods import METHODS
 from benchmarks.paper.report import KEYS, joined, printed, read_table, summary, welch, write_table
@@ -153,6 +153,7 @@ def test_methods_that_take_minutes_have_fewer_seeds():
     assert count["gp"].to_dict() == {"ceiling": 20, "full_maml": 5, "metacadi": 20}
     assert count["sergio"].to_dict() == {"full_maml": 5, "metacadi": 20}  # its law has no density
     assert [cell.seed for cell in cells[:4]] == [100, 100, 100, 101]
+    assert len(plan(["gp"], ["metacadi", "bacadi"], range(40))) == 45
 
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, capsys):
@@ -297,6 +298,42 @@ def test_a_table_that_is_none_is_named_before_anything_runs(text, tmp_path, caps
     assert "files: expected a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "fault", [{"e_shd": "abc"}, {"e_shd": np.inf}, {"seed": "s1"}, dict.fromkeys(runs.SCORES)]
+)
+def test_a_table_with_rows_that_no_run_has_is_named(fault, tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    write_table(table(row("random", 100), row("empty", 100) | fault), path)
+    for action in (["run", "--extend"], ["report"], ["brief"]):
+        assert main([*action, "--files", str(tmp_path / "files"), "--table", str(path)]) == 2
+        assert f"{path}: expected a table of runs, got: " in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_nothing_to_show_or_to_extend_is_said(tmp_path, capsys):
+    place = ["--files", str(tmp_path / "files"), "--table", str(tmp_path / "typo" / "table.csv")]
+    assert main(["--extend", *place]) == 2
+    assert "table: expected one to extend, got " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    for action in ("report", "brief"):
+        assert main([action, *place]) == 2
+        assert "runs: expected some, got none in " in capsys.readouterr().err
+    place[-1] = str(tmp_path)
+    assert main(["report", *place]) == 2
+    assert f"{tmp_path}: expected a table of runs, got: " in capsys.readouterr().err
+
+
+def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.paper.__main__.on_this_machine", stop)
+    assert main([*QUICK, "--files", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == (
+        "Stopped; what has ended is kept. The same command goes on.\n"
+    )
+
+
 def test_a_name_given_twice_is_run_once(tmp_path, capsys):
     options = ["--smoke", "--worlds", "gp,gp", "--methods", "random,random", "--sims", "1"]
     assert main([*options, "--files", str(tmp_path)]) == 0
@@ -382,24 +419,53 @@ def test_marks_say_who_is_better():
 
 
 def test_the_short_table_has_means_marks_and_numbers_of_seeds():
-    rows = [row("metacadi", s, e_shd=1 + s / 10, intv_ap=0.9 + s / 100) for s in range(4)]
-    rows += [row("paper", s, e_shd=20.04 + s / 10, intv_ap=0.25 + s / 100) for s in range(3)]
-    rows += [row("empty", 0, e_shd=48.25, intv_ap=None)]
-    rows += [row("mean_shift", 0, world="nn", e_shd=None, intv_ap=1.0)]
+    empty = {"empty_shd": 40.0}
+    rows = [row("metacadi", s, e_shd=1 + s / 10, intv_ap=0.9 + s / 100, **empty) for s in range(4)]
+    rows += [row("metacadi", 0, world="nn", e_shd=8, intv_ap=1.0, **empty)]
+    rows += [row("paper", s, e_shd=52 + s / 10, intv_ap=0.25 + s / 100, **empty) for s in range(3)]
+    rows += [row("paper", s, world="nn", error="more than 1800 s") for s in range(3)]
+    rows += [row("empty", 0, e_shd=40.0, intv_ap=None, **empty)]
+    rows += [row("mean_shift", 0, world="nn", e_shd=None, intv_ap=1.0, **empty)]
     assert brief(table(*rows)).splitlines() == [
         "| | `gp` | `nn` | seeds |",
         "|---|---|---|---|",
-        "| `MetaCaDI()` | 1.1, .92 |  | 4 |",
-        "| `MetaCaDI.paper()` | 20.1\N{MINUS SIGN}, .26\N{MINUS SIGN} |  | 3 |",
+        "| `MetaCaDI()` | .03, .92 | .20, 1.00 | 4 (`nn` 1) |",
+        "| `MetaCaDI.paper()` | 1.30\N{MINUS SIGN}, .26\N{MINUS SIGN} |  | 3 |",
         "| mean shift |  | ·, 1.00 | 1 |",
-        "| empty graph | 48.2, · |  | 1 |",
+        "| empty graph | 1.00, · |  | 1 |",
     ]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/paper.md"])
-def test_pages_show_the_table_that_is_committed(page):
+def test_tasks_of_unequal_size_are_shown_apart():
+    rows = [
+        row("metacadi", s, world="gp-imbalanced", intv_ap_large=0.9, intv_ap_small=s / 2)
+        for s in range(2)
+    ]
+    rows += [row("gies", 0, world="gp-imbalanced"), row("paper", 0, intv_ap_large=0.5)]
+    assert groups(table(*rows)).splitlines()[2:] == ["| `MetaCaDI()` | .90 | .25 | 2 |"]
+
+
+def test_published_rows_are_compared_by_shares_of_the_empty_graphs_of_the_same_seeds():
+    rows = [row("bacadi", s, world="nn-bacadi", e_shd=20 + 4 * s, e_sid=100.0) for s in range(2)]
+    rows += [row("empty", s, world="nn-bacadi", e_shd=44.0, e_sid=200.0) for s in range(2)]
+    rows += [row("empty", 2, world="nn-bacadi", e_shd=999.0, e_sid=999.0)]
+    (line,) = beside_published(table(*rows)).splitlines()[2:]
+    assert line == (
+        "| BaCaDI | 28.1 (.72) | 22.0 (.50) | 179.0 (.80) | 100.0 (.50) | .98 | .50 | .58 | .50 "
+        "| 30 | 2 |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "make"),
+    [
+        ("README.md", brief),
+        *(("docs/paper.md", make) for make in (brief, groups, beside_published)),
+    ],
+)
+def test_pages_show_the_tables_that_are_committed(page, make):
     root = Path(__file__).parents[2]
-    shown = brief(read_table(root / "benchmarks/results/paper.csv").fillna({"error": ""}))
+    shown = make(read_table(root / "benchmarks/results/paper.csv"))
     assert shown in (root / page).read_text()
 
 
