@@ -68,7 +68,7 @@ BAD_FRAMES = {
     "one word": (
         FRAME.assign(b=["1", "2", "oops", "4"]),
         "arm",
-        r"no numbers at task 'x', column 'b' \(1 of 2 rows\)\. Leave",
+        r"no numbers at task 'x', column 'b' \(1 of 2 rows\)\. Ignore",
     ),
     "dates": (FRAME.assign(b=pd.Timestamp("2024-01-01")), "arm", "values that are no numbers"),
     "complex": (FRAME.assign(b=1j), "arm", "values that are no numbers"),
