@@ -93,9 +93,7 @@ def _fit_together(args: argparse.Namespace, output: Output) -> None:
     tasks = read_tasks(
         args.data,
         task=args.task,
-        covariates=args.covariate,
-        groups=args.group,
-        ignore=args.ignore,
+        **_named_columns(args),
         log_scale=args.log_scale,
         stream=args.stream,
     )
@@ -200,14 +198,13 @@ def _declared(tasks: Any, args: argparse.Namespace) -> Any:
 
 def _tune(args: argparse.Namespace) -> None:
     check_table(args)
-    tasks = read_tasks(
-        args.data,
-        task=args.task,
-        covariates=args.covariate,
-        groups=args.group,
-        ignore=args.ignore,
-    )
+    tasks = read_tasks(args.data, task=args.task, **_named_columns(args))
     print(tuned(tasks, args))
+
+
+def _named_columns(args: argparse.Namespace) -> dict[str, list[str]]:
+    """Columns of a training table that are no variables, by what they are."""
+    return {"covariates": args.covariate, "groups": args.group, "ignore": args.ignore}
 
 
 def _output(args: argparse.Namespace, *, inputs: tuple[Path, ...] = ()) -> Output:
