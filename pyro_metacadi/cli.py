@@ -202,7 +202,7 @@ def _tune(args: argparse.Namespace) -> None:
     print(tuned(tasks, args))
 
 
-def _named_columns(args: argparse.Namespace) -> dict[str, list[str]]:
+def _named_columns(args: argparse.Namespace) -> dict[str, Any]:
     """Columns of a training table that are no variables, by what they are."""
     return {"covariates": args.covariate, "groups": args.group, "ignore": args.ignore}
 
