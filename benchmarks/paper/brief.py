@@ -51,15 +51,14 @@ def groups(rows: pd.DataFrame, world: str = "gp-imbalanced") -> str:
 def beside_published(rows: pd.DataFrame, world: str = "nn-bacadi") -> str:
     """What others published of a world's kind, and what the same methods do here.
 
-    Distances with their share of the empty graph's, of the same seeds.
+    Distances with their share of the empty graph's, of the seeds that have both.
     """
     lines = []
     for method in [method for at, method, *_ in published.ROWS if at == world]:
-        here = _runs(rows, world, method)
+        here, empty = (_runs(rows, world, name) for name in (method, "empty"))
+        here, empty = (a[a["seed"].isin(b["seed"])] for a, b in ((here, empty), (empty, here)))
         if not len(here):
             continue
-        empty = _runs(rows, world, "empty")
-        empty = empty[empty["seed"].isin(here["seed"])]
         theirs = published.row(world, method)
         nothing = published.EMPTY[world]
         cells = [METHODS[method].title]

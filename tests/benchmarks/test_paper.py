@@ -449,6 +449,7 @@ def test_published_rows_are_compared_by_shares_of_the_empty_graphs_of_the_same_s
     rows = [row("bacadi", s, world="nn-bacadi", e_shd=20 + 4 * s, e_sid=100.0) for s in range(2)]
     rows += [row("empty", s, world="nn-bacadi", e_shd=44.0, e_sid=200.0) for s in range(2)]
     rows += [row("empty", 2, world="nn-bacadi", e_shd=999.0, e_sid=999.0)]
+    rows += [row("bacadi", 3, world="nn-bacadi", e_shd=999.0, e_sid=999.0)]
     (line,) = beside_published(table(*rows)).splitlines()[2:]
     assert line == (
         "| BaCaDI | 28.1 (.72) | 22.0 (.50) | 179.0 (.80) | 100.0 (.50) | .98 | .50 | .58 | .50 "
