@@ -64,6 +64,7 @@ accuracy: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accuracy
 
 paper: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[utigsp]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.paper
 
 runtime: venv

@@ -88,8 +88,8 @@ def _names(known: Collection[str]) -> Callable[[str], list[str]]:
 
 def positive(text: str) -> int:
     """A whole number from 1 on."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
     return int(text)
 
 

@@ -24,7 +24,7 @@ number of steps is fixed, and the optimiser goes on where penalties are updated,
 anew. Probabilities are means over resamples, which are trained side by side. Of few variables these
 may end with an edge turned, or none.
 
-Cost: 20 variables and 40 tasks, 5 resamples: one to two minutes on one core, whatever the rows;
+Cost: 20 variables and 40 tasks, 5 resamples: about a minute on one core, whatever the rows;
 more with the square of variables.
 
 Source:

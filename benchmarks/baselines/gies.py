@@ -4,7 +4,7 @@ The code is that of the package `gies` (Gamella's port of pcalg's). It is told w
 other baseline is: a reference for graphs, not a contender. Rows are centred within each task, so
 that a shift of a mean says nothing.
 
-Cost: 20 variables and 40 tasks, 20 resamples: about four minutes on one core.
+Cost: 20 variables and 40 tasks, 20 resamples: one to three minutes on one core.
 
 Source:
     Hauser and Buehlmann, Characterization and greedy learning of interventional Markov equivalence

@@ -7,7 +7,7 @@ from the R code that BaCaDI and MetaCaDI compare with: conditioning sets are bou
 conflict are not forced into a graph, and alpha is a number, where it seems to be text there (see
 `benchmarks.paper.published`).
 
-Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core, up to ten on gene
+Cost: 20 variables and 40 tasks, 20 resamples: up to two minutes on one core, up to four on gene
 expression, where most depends on most; more with the square of variables and tasks together. The
 kernel test takes the cube of rows: it is for small data only.
 

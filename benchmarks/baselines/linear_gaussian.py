@@ -7,7 +7,7 @@ Weights are fitted by expectation maximisation, and families scored by the likel
 penalty; the graph is the best that greedy search finds. All of it is our choice: it shows how far
 straight lines go.
 
-Cost: 20 variables and 40 tasks, 20 resamples: a minute or two on one core.
+Cost: 20 variables and 40 tasks, 20 resamples: five to twenty seconds on one core.
 """
 
 from typing import NamedTuple

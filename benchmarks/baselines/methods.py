@@ -25,7 +25,6 @@ class Method:
         edges: Whether it looks for a graph; otherwise its graph is the empty one.
         targets: Whether it looks for targets; otherwise all target scores are alike, or are what it
             was told.
-        probabilities: Whether target scores are probabilities, or only rank.
         told: Whether it has to know the targets of every task, as ``tasks.known_targets``.
         bootstrapped: Whether ``num_draws`` resamples make its probabilities.
         few_steps: Options in place of the others where it only has to be seen to work.
@@ -35,14 +34,13 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     edges: bool = True
     targets: bool = True
-    probabilities: bool = True
     told: bool = False
     bootstrapped: bool = False
     few_steps: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _without_model(rule: Any) -> Method:
-    return Method("without_model", {"rule": rule}, edges=False, probabilities=False)
+    return Method("without_model", {"rule": rule}, edges=False)
 
 
 METHODS: Mapping[str, Method] = {
@@ -58,7 +56,7 @@ METHODS: Mapping[str, Method] = {
     "mean_shift": _without_model(mean_shift),
     "variance_ratio": _without_model(variance_ratio),
     "empty": Method("empty_graph", targets=False),
-    "random": Method("random_graph", probabilities=False),
+    "random": Method("random_graph"),
 }
 
 

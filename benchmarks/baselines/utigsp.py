@@ -5,7 +5,7 @@ intervention: wrappers elsewhere pass the true targets as known ones, which is a
 compared with an observational sample; where none is declared, with the rows of all tasks together,
 most of which leave any one variable alone (our choice; the task itself is among them).
 
-Cost: 20 variables and 40 tasks, 20 resamples: about a minute on one core.
+Cost: 20 variables and 40 tasks, 20 resamples: five to fifty seconds on one core.
 
 Source:
     Squires, Wang and Uhler, Permutation-based causal structure learning with unknown intervention

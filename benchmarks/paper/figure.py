@@ -1,13 +1,18 @@
 """The paper's Figure 2: distances of graphs and rankings of targets, with floors and ceilings."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from benchmarks.paper.methods import METHODS
-from benchmarks.paper.report import summary
+from benchmarks.paper.report import LOWER_IS_BETTER, summary
 from benchmarks.paper.worlds import KINDS
 
 __all__ = ["draw_figure"]
@@ -27,11 +32,14 @@ COLOURS = {
 }
 """Of kinds of methods; told apart also by the colour-blind."""
 
+STROKE: Mapping[str, Any] = {"marker": "|", "color": "black", "linestyle": "none", "markersize": 9}
+
 
 def draw_figure(rows: pd.DataFrame) -> Figure:
     """Mean of every method, standard deviation as a bar; a row of panels for each world.
 
-    Says ``failed`` where none of a method's runs ended well.
+    Says ``failed`` where none of a method's runs ended well. A stroke in a bar is the empty graph's
+    distance on that method's seeds, whose graphs are not as large as those of others.
     """
     figures = summary(rows)
     worlds = [world for world in KINDS if (rows["world"] == world).any()]
@@ -44,6 +52,8 @@ def draw_figure(rows: pd.DataFrame) -> Figure:
     for world, row in zip(worlds, panels, strict=True):
         for (score, title), panel in zip(PANELS.items(), row, strict=True):
             _draw_panel(panel, figures, world=world, score=score, methods=methods)
+            if score in LOWER_IS_BETTER:
+                _draw_no_graph(panel, rows, world=world, score=score, methods=methods)
             for place in [at for at, name in enumerate(methods) if (world, name) in failed]:
                 panel.annotate(
                     "failed", (0.01, place), xycoords=panel.get_yaxis_transform(),
@@ -53,7 +63,10 @@ def draw_figure(rows: pd.DataFrame) -> Figure:
         row[0].set_yticks(range(len(methods)), methods, fontsize=9)
         row[0].set_ylim(len(methods) - 0.4, -0.6)
     drawn = {METHODS[name].kind for name in methods}
-    handles = [Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in drawn]
+    handles: list[Artist] = [
+        Patch(color=COLOURS[kind], label=kind) for kind in COLOURS if kind in drawn
+    ]
+    handles.append(Line2D([], [], **STROKE, label="the empty graph, on the same seeds"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
@@ -76,3 +89,15 @@ def _draw_panel(
     panel.set_xlim(left=0)
     panel.grid(axis="x", color="0.9")
     panel.set_axisbelow(True)
+
+
+def _draw_no_graph(
+    panel: Axes, rows: pd.DataFrame, *, world: str, score: str, methods: list[str]
+) -> None:
+    done = rows[(rows["world"] == world) & (rows["error"] == "")]
+    nothing = done[done["method"] == "empty"].set_index("seed")[score]
+    for place, method in enumerate(methods):
+        seeds = done["seed"][(done["method"] == method) & done[score].notna()]
+        mean = nothing.reindex(seeds).mean()
+        if np.isfinite(mean) and method != "empty":
+            panel.plot(mean, place, **STROKE)

@@ -16,6 +16,7 @@ from pyro_metacadi.errors import ConfigError
 
 __all__ = [
     "KEYS",
+    "LOWER_IS_BETTER",
     "TESTED",
     "joined",
     "mark",
@@ -27,10 +28,15 @@ __all__ = [
 ]
 
 LOWER_IS_BETTER = ("e_shd", "e_sid")
+"""Distances to the true graph; all other scores are better the higher they are."""
+
 TESTED = ("e_shd", "e_sid", "edge_ap", "intv_auroc", "intv_ap")
 """Scores of the hypotheses; their p-values are adjusted together, world by world."""
 
 LEVEL = 0.05
+FEWEST = 3
+"""Runs of either that a test needs: two are alike by chance too easily."""
+
 WIDTH = 17
 KEYS = ["world", "seed", "method"]
 REMEDY = "Pass another: --table."
@@ -41,10 +47,12 @@ COMPARED = ("ours", "told", "baseline")
 LEGEND = f"""\
 Mean ± standard deviation, and tests, over the n seeds whose runs ended well. + better and - worse
 than {DEFAULT}, by Welch's t-test with false discoveries below {LEVEL:.0%} among the tests of a
-world (of {", ".join(TESTED)}; ours, told and baselines). No mark: no
-difference is shown, or none can be tested, as of a single run, or where neither method's runs
-differ among themselves. Told: knows all targets. Seconds are processor time of one thread, only of
-runs on the machine of most runs; adapt_seconds is of all new tasks together."""
+world (of {", ".join(TESTED)}; ours, told and baselines), on the
+seeds that both have. No mark: no difference is shown, or none can be tested, as of fewer than
+{FEWEST} runs, or where neither method's runs differ among themselves. Told: knows all targets.
+Graphs of seeds differ in size: compare e_shd with empty_shd, the empty graph's on the same seeds.
+Seconds are processor time of one thread, of runs on the machine of most runs unless a line says
+otherwise; adapt_seconds is of all new tasks together."""
 
 
 def joined(table: Path | None, files: Path) -> pd.DataFrame:
@@ -97,25 +105,35 @@ def write_table(rows: pd.DataFrame, path: Path) -> None:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean, standard deviation and number by world, method and score, failed runs left out.
 
-    Seconds are those of the machine that most runs were made on.
+    Seconds are those of one machine, see `_clocked`.
     """
     done = rows[rows["error"] == ""]
-    for machine in done["machine"].mode()[:1]:
-        done = done.assign(
-            **{name: done[name].where(done["machine"] == machine) for name in SECONDS}
-        )
+    clocked = _clocked(done)
+    done = done.assign(**{name: done[name].where(clocked) for name in SECONDS})
     long = done.melt(["world", "method"], value_vars=list(SCORES), var_name="score").dropna()
     groups = long.astype({"value": float}).groupby(["world", "method", "score"])["value"]
     return pd.DataFrame({"mean": groups.mean(), "sd": groups.std(), "n": groups.count()})
 
 
+def _clocked(rows: pd.DataFrame) -> pd.Series:
+    """Whether the seconds of each row count.
+
+    Of a method on a world those of one machine do: among its own the one that most rows are of.
+    """
+    machines = rows["machine"].fillna("")
+    others = machines.map(machines.value_counts())
+    return others == others.groupby([rows["world"], rows["method"]]).transform("max")
+
+
 def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     """Welch's t-test of every method and tested score against the default, on one world.
 
+    Both on the seeds that both have, for graphs of others have other numbers of edges.
+
     Returns:
         By method and score: ``difference`` of means, its ``p``, and ``q``, p adjusted for all tests
-        of this world (Benjamini and Hochberg); NaN where a test has fewer than two runs of either,
-        or neither's runs differ among themselves, which leaves no variance to test against.
+        of this world (Benjamini and Hochberg); NaN where a test has fewer than `FEWEST` runs of
+        either, or neither's runs differ among themselves, which leaves no variance to test against.
     """
     done = rows[(rows["world"] == world) & (rows["error"] == "")]
     own = done[done["method"] == DEFAULT]
@@ -123,8 +141,10 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
     rivals = [name for name in done["method"].unique() if METHODS[name].kind in COMPARED]
     for method in rivals:
         theirs = done[done["method"] == method]
+        ours = own[own["seed"].isin(theirs["seed"])]
+        theirs = theirs[theirs["seed"].isin(own["seed"])]
         for score in TESTED if method != DEFAULT else ():
-            a, b = (part[score].dropna().to_numpy(dtype=float) for part in (theirs, own))
+            a, b = (part[score].dropna().to_numpy(dtype=float) for part in (theirs, ours))
             if len(a) and len(b):
                 tests.append((method, score, a.mean() - b.mean(), _p_value(a, b)))
     found = pd.DataFrame(tests, columns=["method", "score", "difference", "p"])
@@ -136,7 +156,7 @@ def welch(rows: pd.DataFrame, world: str) -> pd.DataFrame:
 
 
 def _p_value(a: np.ndarray, b: np.ndarray) -> float:
-    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+    if min(len(a), len(b)) < FEWEST or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return float("nan")
     # From moments, for SciPy's own of constant values come with a warning.
     moments = [(part.mean(), part.std(ddof=1), len(part)) for part in (a, b)]
@@ -161,16 +181,28 @@ def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str
     scores = [score for score in SCORES if score in there]
     tests = welch(rows, world)
     lines, notes = [_line("", "", scores, end="n")], []
+    usual = rows["machine"].mode().tolist()
     for method, facts in METHODS.items():
         mine = rows[(rows["world"] == world) & (rows["method"] == method)]
         if len(mine):
             cells = [_cell(figures, tests, (world, method, score)) for score in scores]
-            failed = mine.loc[mine["error"] != "", "error"]
-            note = f" + {len(failed)} failed" if len(failed) else ""
-            lines.append(_line(method, facts.kind, cells, end=f"{len(mine) - len(failed)}{note}"))
-            reasons = failed.str.removeprefix("failed: ").value_counts(sort=False)
-            notes += [f"{method} failed, {count} x: {why}" for why, count in reasons.items()]
+            failed = int((mine["error"] != "").sum())
+            note = f" + {failed} failed" if failed else ""
+            lines.append(_line(method, facts.kind, cells, end=f"{len(mine) - failed}{note}"))
+            notes += _notes(method, mine, usual=usual)
     return lines + notes
+
+
+def _notes(method: str, rows: pd.DataFrame, *, usual: Sequence[str]) -> list[str]:
+    """Why its runs failed, and which machine's seconds it has, if that is not the `usual` one."""
+    reasons = rows["error"][rows["error"] != ""].str.removeprefix("failed: ")
+    counts = reasons.value_counts(sort=False).items()
+    done = rows[rows["error"] == ""]
+    machines = done["machine"][_clocked(done)].dropna().unique()
+    return [
+        *(f"{method} failed, {count} x: {why}" for why, count in counts),
+        *(f"{method}: seconds are of {name}" for name in machines if name not in usual),
+    ]
 
 
 def _line(name: str, kind: str, cells: Sequence[str], *, end: str) -> str:

@@ -42,7 +42,7 @@ COLUMNS = (
 )  # fmt: skip
 
 FEW_SEEDS = 5
-"""Of methods that take minutes."""
+"""Where a run takes minutes."""
 
 # glibc gives large blocks back to the system at once and gets them anew, zeroed, with the next
 # step: of BaCaDI's that was more than a third of the time.
@@ -71,7 +71,8 @@ def plan(
         for world in worlds
         for position, seed in enumerate(seeds)
         for name in methods
-        if METHODS[name].suits(KINDS[world]) and (position < FEW_SEEDS or not METHODS[name].long)
+        if METHODS[name].suits(KINDS[world])
+        and (position < FEW_SEEDS or world not in METHODS[name].long)
     ]
 
 

@@ -17,7 +17,7 @@ from benchmarks.baselines import bacadi, dcdi_g
 from benchmarks.paper import runs
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.brief import beside_published, brief, groups
-from benchmarks.paper.figure import draw_figure
+from benchmarks.paper.figure import STROKE, draw_figure
 from benchmarks.paper.methods import METHODS
 from benchmarks.paper.report import KEYS, joined, printed, read_table, summary, welch, write_table
 from benchmarks.paper.runs import COLUMNS, EDGES, Cell, measure, missing, plan, run, write
@@ -147,13 +147,14 @@ def test_only_who_is_told_sees_targets(monkeypatch):
     assert (seen[1] == draw_problem("gp", 0, smoke=True).all_targets).all()
 
 
-def test_methods_that_take_minutes_have_fewer_seeds():
+def test_where_a_run_takes_minutes_there_are_fewer_seeds():
     cells = plan(["gp", "sergio"], ["metacadi", "full_maml", "ceiling"], range(100, 120))
     count = pd.DataFrame(cells).groupby(["world", "method"]).size()
     assert count["gp"].to_dict() == {"ceiling": 20, "full_maml": 5, "metacadi": 20}
     assert count["sergio"].to_dict() == {"full_maml": 5, "metacadi": 20}  # its law has no density
     assert [cell.seed for cell in cells[:4]] == [100, 100, 100, 101]
     assert len(plan(["gp"], ["metacadi", "bacadi"], range(40))) == 45
+    assert len(plan(["sergio", "nn"], ["jci_pc"], range(20))) == 25
 
 
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, capsys):
@@ -205,6 +206,16 @@ def test_what_failed_is_a_row_and_is_run_again_if_asked(tmp_path):
     write(cells[1].file(tmp_path), row("empty", 100))
     assert missing(cells, tmp_path, retry=False) == []
     assert missing(cells, tmp_path, retry=True) == cells[:1]
+
+
+def test_a_sweep_says_what_failed_before(tmp_path, capsys):
+    write(Cell("gp", 0, "empty").file(tmp_path / "smoke"), row("empty", 0, error="broke"))
+    options = ["--smoke", "--worlds", "gp", "--methods", "empty", "--sims", "1", "--first", "0"]
+    options += ["--files", str(tmp_path), "--jobs", "1"]
+    assert main(options) == 0
+    assert capsys.readouterr().err == "1 failed before. --retry runs them again.\n"
+    assert main([*options, "--retry"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_committed_table_is_extended_if_asked(tmp_path, capsys):
@@ -273,11 +284,13 @@ def test_runs_spread_over_a_cluster():
     [
         (["--worlds", "gp,mars"], "expected all or names from gp, gp-control, sergio, nn"),
         (["--methods", "best"], "expected all or names from metacadi, paper"),
-        (["--sims", "0"], "expected at least 1, got 0"),
+        (["--sims", "0"], "expected a whole number from 1 on, got '0'"),
+        (["--sims", "x"], "expected a whole number from 1 on, got 'x'"),
+        (["--first", "x"], "expected a whole number from 0 on, got 'x'"),
         (["mend"], "invalid choice: 'mend'"),
         (["--limit", "nan"], "expected seconds, above 0 and up to a week, got nan"),
         (["--limit", "-1"], "expected seconds, above 0 and up to a week, got -1"),
-        (["--first", "-1"], "expected at least 0, got -1"),
+        (["--first", "-1"], "expected a whole number from 0 on, got '-1'"),
         (["--scheduler", ""], "expected an address such as tcp://host:8786, got none"),
     ],
 )
@@ -366,14 +379,15 @@ def test_a_missing_extra_names_the_command(tmp_path, monkeypatch, capsys):
 
 
 def test_welch_is_welch():
-    ours, theirs = [1.0, 2.0, 3.0, 4.0], [2.0, 6.0, 7.0]
-    rows = [row("metacadi", seed, e_shd=value) for seed, value in enumerate(ours)]
+    ours, theirs = [1.0, 2.0, 3.0, 4.0], [2.0, 6.0, 7.0, 9.0]
+    rows = [row("metacadi", seed, e_shd=value) for seed, value in enumerate([*ours, 999.0])]
     rows += [row("jci_pc", seed, e_shd=value) for seed, value in enumerate(theirs)]
+    rows += [row("jci_pc", 99, e_shd=999.0)]  # of a seed that the default does not have
     found = welch(table(*rows), "gp").loc[("jci_pc", "e_shd")]
-    va, vb = np.var(theirs, ddof=1) / 3, np.var(ours, ddof=1) / 4
-    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 3)
-    assert found["difference"] == 2.5
-    assert found["p"] == pytest.approx(2 * stats.t.sf(2.5 / np.sqrt(va + vb), freedom))
+    va, vb = np.var(theirs, ddof=1) / 4, np.var(ours, ddof=1) / 4
+    freedom = (va + vb) ** 2 / (va**2 / 3 + vb**2 / 3)
+    assert found["difference"] == 3.5
+    assert found["p"] == pytest.approx(2 * stats.t.sf(3.5 / np.sqrt(va + vb), freedom))
     assert found["q"] == pytest.approx(found["p"])  # all other scores are constant
 
 
@@ -490,6 +504,14 @@ def test_no_figure_is_drawn_where_nothing_ended_well(tmp_path, capsys):
     assert not (tmp_path / "table.png").exists()
 
 
+def test_two_seeds_are_no_test():
+    rows = [row(name, s, e_shd=at + s / 9) for name, at in (("metacadi", 1), ("bacadi", 8))
+            for s in range(3)]  # fmt: skip
+    assert welch(table(*rows), "gp")["p"]["bacadi", "e_shd"] < 1e-3
+    assert welch(table(*rows[:-1]), "gp")["p"].isna().all()
+    assert welch(table(*rows[1:]), "gp")["p"].isna().all()
+
+
 def test_one_seed_has_no_spread_and_no_test():
     rows = table(row("metacadi", 0), row("jci_pc", 0, e_shd=3.0))
     assert welch(rows, "gp")["p"].isna().all()
@@ -538,6 +560,16 @@ def test_seconds_are_those_of_one_machine():
     assert found.loc["e_shd", "n"] == 4
 
 
+def test_seconds_of_another_machine_are_said_to_be():
+    rows = [{**row("metacadi", s, fit_seconds=3.0), "machine": "usual"} for s in range(3)]
+    rows += [{**row("bacadi", s, fit_seconds=9.0), "machine": "other"} for s in range(2)]
+    frame = table(*rows)
+    assert summary(frame)["mean"]["gp", "bacadi", "fit_seconds"] == 9
+    text = printed(frame)
+    assert "\nbacadi: seconds are of other\n" in text
+    assert "seconds are of usual" not in text
+
+
 def test_the_figure_shows_means_and_deviations():
     rows = [row("metacadi", s, e_shd=value) for s, value in enumerate((2.0, 4.0))]
     rows += [row("empty", s, e_shd=8.0, intv_ap=None) for s in range(2)]
@@ -555,7 +587,20 @@ def test_the_figure_shows_means_and_deviations():
     assert panels[1].get_xscale() == "symlog"
     assert not any(panel.texts for panel in panels)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["ours", "floor"]
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["ours", "floor", "the empty graph, on the same seeds"]
+
+
+def test_a_stroke_says_what_the_empty_graph_gets_on_the_seeds_of_a_bar():
+    rows = [row("metacadi", s, e_shd=1.0, e_sid=3.0) for s in range(2)]
+    rows += [row("bacadi", 0), row("empty", 0, e_shd=8.0, e_sid=80.0), row("mean_shift", 0)]
+    rows[-1]["e_shd"] = None
+    rows += [row("empty", 1, e_shd=4.0, e_sid=40.0), row("empty", 2, e_shd=99.0)]
+    panels = draw_figure(table(*rows)).axes
+    strokes = [[line for line in panel.lines if line.get_markersize() == STROKE["markersize"]]
+               for panel in panels]  # fmt: skip
+    at = [[tuple(line.get_xydata()[0]) for line in lines] for lines in strokes]
+    assert at == [[(6.0, 0), (8.0, 1)], [(60.0, 0), (80.0, 1), (80.0, 2)], [], []]
 
 
 def test_the_figure_says_what_failed():
