@@ -181,7 +181,6 @@ def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str
     scores = [score for score in SCORES if score in there]
     tests = welch(rows, world)
     lines, notes = [_line("", "", scores, end="n")], []
-    usual = rows["machine"].mode().tolist()
     for method, facts in METHODS.items():
         mine = rows[(rows["world"] == world) & (rows["method"] == method)]
         if len(mine):
@@ -189,20 +188,19 @@ def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str
             failed = int((mine["error"] != "").sum())
             note = f" + {failed} failed" if failed else ""
             lines.append(_line(method, facts.kind, cells, end=f"{len(mine) - failed}{note}"))
-            notes += _notes(method, mine, usual=usual)
-    return lines + notes
+            reasons = mine["error"][mine["error"] != ""].str.removeprefix("failed: ")
+            counts = reasons.value_counts(sort=False).items()
+            notes += [f"{method} failed, {count} x: {why}" for why, count in counts]
+    elsewhere = _elsewhere(rows[rows["world"] == world], usual=rows["machine"].mode().tolist())
+    return lines + notes + elsewhere
 
 
-def _notes(method: str, rows: pd.DataFrame, *, usual: Sequence[str]) -> list[str]:
-    """Why its runs failed, and which machine's seconds it has, if that is not the `usual` one."""
-    reasons = rows["error"][rows["error"] != ""].str.removeprefix("failed: ")
-    counts = reasons.value_counts(sort=False).items()
+def _elsewhere(rows: pd.DataFrame, *, usual: Sequence[str]) -> list[str]:
+    """Whose seconds are of another machine than the `usual` one, a line for each machine."""
     done = rows[rows["error"] == ""]
-    machines = done["machine"][_clocked(done)].dropna().unique()
-    return [
-        *(f"{method} failed, {count} x: {why}" for why, count in counts),
-        *(f"{method}: seconds are of {name}" for name in machines if name not in usual),
-    ]
+    clocked = done[_clocked(done)].drop_duplicates(["method", "machine"])
+    methods = clocked.groupby("machine", sort=False)["method"].agg(", ".join)
+    return [f"seconds are of {at}: {who}" for at, who in methods.items() if at not in usual]
 
 
 def _line(name: str, kind: str, cells: Sequence[str], *, end: str) -> str:

@@ -566,7 +566,7 @@ def test_seconds_of_another_machine_are_said_to_be():
     frame = table(*rows)
     assert summary(frame)["mean"]["gp", "bacadi", "fit_seconds"] == 9
     text = printed(frame)
-    assert "\nbacadi: seconds are of other\n" in text
+    assert "\nseconds are of other: bacadi\n" in text
     assert "seconds are of usual" not in text
 
 
