@@ -191,14 +191,15 @@ def _lines(rows: pd.DataFrame, figures: pd.DataFrame, *, world: str) -> list[str
             reasons = mine["error"][mine["error"] != ""].str.removeprefix("failed: ")
             counts = reasons.value_counts(sort=False).items()
             notes += [f"{method} failed, {count} x: {why}" for why, count in counts]
-    elsewhere = _elsewhere(rows[rows["world"] == world], usual=rows["machine"].mode().tolist())
+    elsewhere = _elsewhere(rows, world=world)
     return lines + notes + elsewhere
 
 
-def _elsewhere(rows: pd.DataFrame, *, usual: Sequence[str]) -> list[str]:
-    """Whose seconds are of another machine than the `usual` one, a line for each machine."""
+def _elsewhere(rows: pd.DataFrame, *, world: str) -> list[str]:
+    """Whose seconds are of another machine than most rows are, a line for each machine."""
     done = rows[rows["error"] == ""]
-    clocked = done[_clocked(done)].drop_duplicates(["method", "machine"])
+    usual = done["machine"].mode().tolist()
+    clocked = done[_clocked(done) & (done["world"] == world)].drop_duplicates(["method", "machine"])
     methods = clocked.groupby("machine", sort=False)["method"].agg(", ".join)
     return [f"seconds are of {at}: {who}" for at, who in methods.items() if at not in usual]
 
